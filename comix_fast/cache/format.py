@@ -1,0 +1,241 @@
+"""The form of a cache on disk: names, encoding marks, and the arrays of one shard.
+
+    cache/<name>/
+      manifest.json            the recipe, its key, warnings
+      dataset.json             classes, and for each domain the ids and labels of its train and test lists
+      failures.json            videos that could not be read at the last extract, with the reason
+      surveys/*.h5             what the first decode found: frames, rate, sha256, background
+      shards/*.h5              the features
+
+Every group and array in an HDF5 file carries `encoding-type` and `encoding-version`, so that a file describes
+itself and a newer form is recognised before it is misread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from comix_fast.errors import CacheError
+
+MANIFEST = "manifest.json"
+DATASET = "dataset.json"
+FAILURES = "failures.json"
+LOCK = ".lock"
+SHARDS = "shards"
+SURVEYS = "surveys"
+ENCODING_TYPE = "encoding-type"
+ENCODING_VERSION = "encoding-version"
+VERSIONS = {
+    "comix-cache": "1",
+    "comix-dataset": "1",
+    "comix-shard": "1",
+    "comix-survey": "1",
+    "video-table": "1",
+    "view": "1",
+    "group": "1",
+    "array": "1",
+    "string-array": "1",
+}
+UNLABELLED = -1
+_STRING = h5py.string_dtype("utf-8")
+
+
+@dataclass(frozen=True)
+class VideoRow:
+    """One video of a shard. label: class index, or −1; fps: NaN where the file does not say."""
+
+    id: str
+    label: int
+    n_frames: int
+    fps: float
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ViewClips:
+    """One view of one video: features [n, D] float16, starts [n] int64 in temporal order.
+
+    donor, gamma: whose background was mixed in and with what weight; None for views without mixing.
+    """
+
+    features: NDArray[np.float16]
+    starts: NDArray[np.int64]
+    donor: str | None = None
+    gamma: float | None = None
+
+
+@dataclass
+class ShardView:
+    """One view of a whole shard, flat: rows offsets[i]:offsets[i + 1] are video i's."""
+
+    features: NDArray[np.float16]
+    starts: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    donor: list[str] | None = None
+    gamma: NDArray[np.float32] | None = None
+
+
+@dataclass
+class Shard:
+    """All that one shard holds, in memory."""
+
+    domain: str
+    key: str
+    videos: list[VideoRow] = field(default_factory=list)
+    views: dict[str, ShardView] = field(default_factory=dict)
+
+
+def mark(element: h5py.HLObject, encoding: str) -> None:
+    """Writes the element's encoding type and version."""
+    element.attrs[ENCODING_TYPE] = encoding
+    element.attrs[ENCODING_VERSION] = VERSIONS[encoding]
+
+
+def check_encoding(found_type: object, found_version: object, encoding: str, where: str) -> None:
+    """Raises CacheError unless the marks are those of `encoding`, naming the element."""
+    if found_type != encoding:
+        raise CacheError(
+            f"{where} is not a {encoding} but {found_type!r}", hint="the file is foreign or damaged"
+        )
+    if found_version != VERSIONS[encoding]:
+        raise CacheError(
+            f"{where} has the form {encoding} {found_version}, this comix-fast reads {VERSIONS[encoding]}",
+            hint="update comix-fast to read it",
+        )
+
+
+def read_array(group: h5py.Group, name: str, where: str, encoding: str = "array") -> Any:
+    """An array of a marked group, whole. Raises CacheError if it is absent, a group, or of another encoding."""
+    element = group.get(name)
+    here = f"{where}:{group.name.rstrip('/')}/{name}"
+    if not isinstance(element, h5py.Dataset):
+        raise CacheError(f"{here} is missing", hint="the file is damaged: delete it and run extract again")
+    check_encoding(element.attrs.get(ENCODING_TYPE), element.attrs.get(ENCODING_VERSION), encoding, here)
+    return element.asstr()[...].tolist() if encoding == "string-array" else element[...]
+
+
+def read_group(group: h5py.Group, name: str, where: str, encoding: str) -> h5py.Group:
+    """A marked sub-group. Raises CacheError if it is absent or of another encoding."""
+    element = group.get(name)
+    here = f"{where}:{group.name.rstrip('/')}/{name}"
+    if not isinstance(element, h5py.Group):
+        raise CacheError(f"{here} is missing", hint="the file is damaged: delete it and run extract again")
+    check_encoding(element.attrs.get(ENCODING_TYPE), element.attrs.get(ENCODING_VERSION), encoding, here)
+    return element
+
+
+def write_array(group: h5py.Group, name: str, values: Any, **storage: Any) -> None:
+    """An array with its marks; str sequences become UTF-8 strings."""
+    if isinstance(values, list):
+        element = group.create_dataset(name, data=np.array(values, dtype=object), dtype=_STRING)
+        mark(element, "string-array")
+    else:
+        mark(group.create_dataset(name, data=values, **storage), "array")
+
+
+def write_group(group: h5py.Group, name: str, encoding: str = "group") -> h5py.Group:
+    """An empty marked group."""
+    made = group.create_group(name)
+    mark(made, encoding)
+    return made
+
+
+def write_videos(file: h5py.Group, rows: Sequence[VideoRow]) -> None:
+    """The table of a file's videos, one array per column."""
+    table = write_group(file, "videos", "video-table")
+    write_array(table, "id", [row.id for row in rows])
+    write_array(table, "label", np.array([row.label for row in rows], dtype=np.int64))
+    write_array(table, "n_frames", np.array([row.n_frames for row in rows], dtype=np.int64))
+    write_array(table, "fps", np.array([row.fps for row in rows], dtype=np.float64))
+    write_array(table, "sha256", [row.sha256 for row in rows])
+
+
+def read_videos(file: h5py.Group, where: str) -> list[VideoRow]:
+    """The table of a file's videos. Raises CacheError if columns are missing or differ in length."""
+    table = read_group(file, "videos", where, "video-table")
+    ids = read_array(table, "id", where, "string-array")
+    hashes = read_array(table, "sha256", where, "string-array")
+    numbers = [read_array(table, name, where) for name in ("label", "n_frames", "fps")]
+    if {len(column) for column in (ids, hashes, *numbers)} != {len(ids)}:
+        raise CacheError(f"{where}:/videos has columns of different lengths", hint="the file is damaged")
+    return [
+        VideoRow(video, int(label), int(n_frames), float(fps), sha256)
+        for video, label, n_frames, fps, sha256 in zip(ids, *numbers, hashes, strict=True)
+    ]
+
+
+def write_shard(path: Path, shard: Shard) -> None:
+    """One shard into `path`, which the caller moves into place."""
+    with h5py.File(path, "w") as file:
+        mark(file, "comix-shard")
+        file.attrs["domain"], file.attrs["key"] = shard.domain, shard.key
+        write_videos(file, shard.videos)
+        views = write_group(file, "views")
+        for name, view in shard.views.items():
+            group = write_group(views, name, "view")
+            write_array(group, "features", view.features)
+            write_array(group, "starts", view.starts)
+            write_array(group, "offsets", view.offsets)
+            if view.donor is not None and view.gamma is not None:
+                write_array(group, "donor", view.donor)
+                write_array(group, "gamma", view.gamma)
+
+
+def flat_view(clips: Sequence[ViewClips]) -> ShardView:
+    """The views of a shard's videos, in their order, as flat arrays with offsets."""
+    mixed = [clip for clip in clips if clip.donor is not None]
+    return ShardView(
+        features=np.concatenate([clip.features for clip in clips]),
+        starts=np.concatenate([clip.starts for clip in clips]),
+        offsets=np.cumsum([0, *(len(clip.starts) for clip in clips)], dtype=np.int64),
+        donor=[str(clip.donor) for clip in mixed] if mixed else None,
+        gamma=np.array([clip.gamma for clip in mixed], dtype=np.float32) if mixed else None,
+    )
+
+
+def open_file(path: Path, encoding: str) -> h5py.File:
+    """An HDF5 file for reading, its marks checked. Raises CacheError if it is truncated, foreign or newer."""
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise CacheError(
+            f"{path} can't be read as HDF5: {error}",
+            hint="the file is damaged: delete it and run the same extract again, which fills the gap",
+        ) from error
+    try:
+        check_encoding(file.attrs.get(ENCODING_TYPE), file.attrs.get(ENCODING_VERSION), encoding, str(path))
+    except CacheError:
+        file.close()
+        raise
+    return file
+
+
+def read_view(file: h5py.File, name: str, n_videos: int, where: str) -> ShardView:
+    """One view of an open shard, its offsets and shapes checked."""
+    group = read_group(read_group(file, "views", where, "group"), name, where, "view")
+    view = ShardView(*(read_array(group, part, where) for part in ("features", "starts", "offsets")))
+    if "donor" in group:
+        view.donor = read_array(group, "donor", where, "string-array")
+        view.gamma = read_array(group, "gamma", where)
+    rows = len(view.features)
+    sound = (
+        view.features.ndim == 2
+        and view.starts.shape == (rows,)
+        and view.offsets.shape == (n_videos + 1,)
+        and view.offsets[0] == 0
+        and view.offsets[-1] == rows
+        and bool(np.all(np.diff(view.offsets) >= 0))
+        and (view.donor is None or view.gamma is None or len(view.donor) == len(view.gamma) == n_videos)
+    )
+    if not sound:
+        raise CacheError(
+            f"{where}:/views/{name} has arrays that do not fit together", hint="the file is damaged"
+        )
+    return view

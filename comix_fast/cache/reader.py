@@ -1,0 +1,224 @@
+"""Reading a cache: which videos it holds, and their features."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comix_fast.cache import format as form
+from comix_fast.config import digest
+from comix_fast.errors import CacheError, first_few
+
+OPEN_SHARDS = 8
+DOMAINS = ("source", "target")
+SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class CachedVideo:
+    """A video of a list: its id, domain ("source" or "target") and class index (None: unlabelled)."""
+
+    id: str
+    domain: str
+    label: int | None
+
+
+@dataclass(frozen=True)
+class CacheSummary:
+    """What `comix cache info` shows."""
+
+    path: Path
+    key: str
+    recipe: Mapping[str, Any]
+    warnings: tuple[str, ...]
+    classes: tuple[str, ...]
+    domain_names: Mapping[str, str]
+    listed: Mapping[tuple[str, str], int]
+    extracted: Mapping[tuple[str, str], int]
+    clips: Mapping[str, int]
+    n_shards: int
+    n_bytes: int
+    failures: tuple[Mapping[str, str], ...]
+
+
+def read_json(path: Path, encoding: str | None = None) -> Any:
+    """A JSON file of a cache. Raises CacheError if it is absent, not JSON, or of another or newer form."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CacheError(
+            f"{path.parent} holds no feature cache: {path.name} is missing",
+            hint="make one with comix extract",
+        ) from error
+    except (OSError, ValueError) as error:
+        raise CacheError(f"{path} can't be read: {error}", hint="the file is damaged") from error
+    if encoding is not None:
+        if not isinstance(value, dict):
+            raise CacheError(f"{path} does not hold a {encoding}", hint="the file is foreign or damaged")
+        found = value.get(form.ENCODING_TYPE), value.get(form.ENCODING_VERSION)
+        form.check_encoding(*found, encoding, str(path))
+    return value
+
+
+def read_manifest(root: Path) -> dict[str, Any]:
+    """The manifest, its key checked against its recipe."""
+    manifest: dict[str, Any] = read_json(root / form.MANIFEST, "comix-cache")
+    if manifest.get("key") != digest(manifest.get("recipe")):
+        raise CacheError(
+            f"{root / form.MANIFEST}: the key is not that of the recipe",
+            hint="somebody edited it; the features still belong to the recipe they were made with",
+        )
+    return manifest
+
+
+class FeatureCache:
+    """A cache opened for reading. Raises CacheError if it is absent, damaged or of a newer form.
+
+    .key: sha256 of the recipe; .recipe: the recipe; .classes: class names; .names: {"source": …, "target": …}.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        manifest = read_manifest(self.path)
+        self.key: str = manifest["key"]
+        self.recipe: dict[str, Any] = manifest["recipe"]
+        self.warnings: tuple[str, ...] = tuple(manifest.get("warnings", ()))
+        self._lists = read_json(self.path / form.DATASET, "comix-dataset")
+        try:
+            self.classes: tuple[str, ...] = tuple(self._lists["classes"])
+            self.names = {domain: str(self._lists[domain]["name"]) for domain in DOMAINS}
+            self.notes: tuple[str, ...] = tuple(self._lists.get("notes", ()))
+        except (KeyError, TypeError) as error:
+            raise CacheError(f"{self.path / form.DATASET} lacks {error}", hint="run extract again") from error
+        self._where: dict[str, tuple[Path, int]] = {}
+        self._rows: dict[str, form.VideoRow] = {}
+        self._views: dict[Path, tuple[str, ...]] = {}
+        for shard in sorted((self.path / form.SHARDS).glob("*.h5")):
+            self._index(shard)
+        # One small LRU per cache object: whole views of a shard, so that video-wise access stays cheap.
+        self._view = functools.lru_cache(OPEN_SHARDS)(self._read_view)
+
+    def _index(self, path: Path) -> None:
+        with form.open_file(path, "comix-shard") as file:
+            if file.attrs.get("key") != self.key:
+                raise CacheError(f"{path} belongs to another recipe", hint="move it out of this cache")
+            views = form.read_group(file, "views", str(path), "group")
+            self._views[path] = tuple(views)
+            for row, video in enumerate(form.read_videos(file, str(path))):
+                if video.id in self._where:
+                    other = self._where[video.id][0].name
+                    raise CacheError(
+                        f"{video.id} is in two shards, {other} and {path.name}", hint="remove one"
+                    )
+                self._where[video.id] = path, row
+                self._rows[video.id] = video
+
+    def _read_view(self, path: Path, view: str) -> form.ShardView:
+        with form.open_file(path, "comix-shard") as file:
+            n_videos = len(form.read_videos(file, str(path)))
+            return form.read_view(file, view, n_videos, str(path))
+
+    @property
+    def extracted(self) -> frozenset[str]:
+        """Ids of all videos that have features."""
+        return frozenset(self._where)
+
+    def has_test(self, domain: str) -> bool:
+        """Whether a domain ("source" or "target") has a test list of its own."""
+        return self._lists[domain].get("test") is not None
+
+    def _listed(self, domain: str, split: str) -> list[tuple[str, int | None]]:
+        if domain not in DOMAINS or split not in SPLITS:
+            raise CacheError(f"there is no {domain!r} {split!r} list", hint="source or target, train or test")
+        listed = self._lists[domain].get(split)
+        if listed is None:
+            listed = self._lists[domain]["train"] if domain == "target" else []
+        return [(str(video), label) for video, label in listed]
+
+    def videos(self, domain: str, split: str) -> list[CachedVideo]:
+        """The extracted videos of a list, in its order; listed videos that failed are left out.
+
+        A target without a test list is measured on its training videos: videos("target", "test") are these.
+        """
+        return [
+            CachedVideo(video, domain, label)
+            for video, label in self._listed(domain, split)
+            if video in self._where
+        ]
+
+    def views(self, video: str) -> tuple[str, ...]:
+        """The views that a video has."""
+        return self._views[self._locate(video)[0]]
+
+    def _locate(self, video: str) -> tuple[Path, int]:
+        if video not in self._where:
+            raise CacheError(f"the cache {self.path} has no video {video!r}")
+        return self._where[video]
+
+    def row(self, video: str) -> form.VideoRow:
+        """What is known of a video: label at extraction, n_frames, fps, sha256 of its file."""
+        self._locate(video)
+        return self._rows[video]
+
+    def clips(self, video: str, view: str = "plain") -> form.ViewClips:
+        """One view of one video: features [n, D] float16, starts [n], and for mixes donor and gamma."""
+        path, row = self._locate(video)
+        if view not in self._views[path]:
+            raise CacheError(
+                f"{video} has no view {view!r} in {self.path}",
+                hint=f"it has {first_few(self._views[path], 12)}",
+            )
+        flat = self._view(path, view)
+        rows = slice(int(flat.offsets[row]), int(flat.offsets[row + 1]))
+        return form.ViewClips(
+            flat.features[rows],
+            flat.starts[rows],
+            None if flat.donor is None else flat.donor[row],
+            None if flat.gamma is None else float(flat.gamma[row]),
+        )
+
+    def features(self, video_id: str, view: str = "plain") -> NDArray[np.float16]:
+        """[n, D] float16: the clips of one view of one video, in temporal order."""
+        return self.clips(video_id, view).features
+
+    def mixed_views(self) -> tuple[str, ...]:
+        """The names of the background-mixing draws of this cache."""
+        return tuple(f"bgmix-{draw}" for draw in range(self.recipe["views"].get("bgmix", {}).get("draws", 0)))
+
+    def failures(self) -> tuple[Mapping[str, str], ...]:
+        """The videos that the last extract could not read: id, path, reason."""
+        path = self.path / form.FAILURES
+        return tuple(read_json(path)) if path.exists() else ()
+
+    def summary(self) -> CacheSummary:
+        """Counts, sizes and the recipe, for `comix cache info`."""
+        lists = [(domain, split) for domain in DOMAINS for split in SPLITS if self._lists[domain].get(split)]
+        return CacheSummary(
+            path=self.path,
+            key=self.key,
+            recipe=self.recipe,
+            warnings=self.warnings,
+            classes=self.classes,
+            domain_names=self.names,
+            listed={which: len(self._listed(*which)) for which in lists},
+            extracted={which: len(self.videos(*which)) for which in lists},
+            clips=dict(self._count_clips()),
+            n_shards=len(self._views),
+            n_bytes=sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file()),
+            failures=self.failures(),
+        )
+
+    def _count_clips(self) -> Iterator[tuple[str, int]]:
+        totals: dict[str, int] = {}
+        for path, views in self._views.items():
+            with form.open_file(path, "comix-shard") as file:
+                for view in views:
+                    totals[view] = totals.get(view, 0) + len(file["views"][view]["starts"])
+        yield from sorted(totals.items(), key=lambda item: (item[0] != "plain", item[0]))

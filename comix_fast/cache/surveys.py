@@ -1,0 +1,35 @@
+"""What the first decode of each video found: read back on resume and when backgrounds are mixed in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comix_fast.cache import format as form
+from comix_fast.errors import CacheError
+
+
+class Surveys:
+    """The surveys of a cache. .rows: by video id; backgrounds are read one by one, as they are asked for."""
+
+    def __init__(self, root: Path, key: str) -> None:
+        self.rows: dict[str, form.VideoRow] = {}
+        self._where: dict[str, tuple[Path, int]] = {}
+        for path in sorted((root / form.SURVEYS).glob("*.h5")):
+            with form.open_file(path, "comix-survey") as file:
+                if file.attrs.get("key") != key:
+                    raise CacheError(f"{path} belongs to another recipe", hint="move it out of this cache")
+                for index, row in enumerate(form.read_videos(file, str(path))):
+                    self.rows[row.id] = row
+                    self._where[row.id] = path, index
+
+    def background(self, video: str) -> NDArray[np.uint8]:
+        """uint8 [size, size, 3]: the video's temporal median, resized as its frames are."""
+        path, index = self._where[video]
+        with form.open_file(path, "comix-survey") as file:
+            if "backgrounds" not in file:
+                raise CacheError(f"{path} has no backgrounds", hint="delete it and run extract again")
+            background: NDArray[np.uint8] = file["backgrounds"][index]
+            return background

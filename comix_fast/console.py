@@ -1,0 +1,133 @@
+"""What the user sees while work goes on: progress with rate and time left, or quiet plain lines."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+)
+from rich.text import Text
+
+Advance = Callable[[int], None]
+PLAIN_EVERY_SECONDS = 15.0
+
+
+class Reporter(Protocol):
+    """What a stage tells its caller. `comix_fast.console.Silent` ignores it all."""
+
+    def say(self, text: str) -> None:
+        """A line about what is done, for people."""
+
+    def warn(self, text: str) -> None:
+        """A line that matters even to those who asked for quiet."""
+
+    def progress(self, what: str, total: int, unit: str) -> contextlib.AbstractContextManager[Advance]:
+        """Progress over `total` units; call the value with how many more are done."""
+
+
+class Silent:
+    """Reports nothing: for library use and tests."""
+
+    def say(self, text: str) -> None:
+        """Ignored."""
+
+    def warn(self, text: str) -> None:
+        """Ignored."""
+
+    @contextlib.contextmanager
+    def progress(self, what: str, total: int, unit: str) -> Iterator[Advance]:
+        """Ignored."""
+        yield lambda done: None
+
+
+class _Rate(ProgressColumn):
+    """Units a second since the start, and the time left at that pace."""
+
+    def render(self, task: Task) -> Text:
+        return Text(pace(task.completed, task.total or 0, task.elapsed or 0.0, str(task.fields["unit"])))
+
+
+def pace(done: float, total: float, seconds: float, unit: str) -> str:
+    """ "38.2 clips/s, 1:50 left"; empty until something is done."""
+    if done <= 0 or seconds <= 0:
+        return ""
+    rate = done / seconds
+    text = f"{rate:,.1f} {unit}/s" if rate >= 1 else f"{60 * rate:,.1f} {unit}/min"
+    if done < total:
+        minutes, rest = divmod(round((total - done) / rate), 60)
+        hours, minutes = divmod(minutes, 60)
+        text += f", {hours}:{minutes:02}:{rest:02} left" if hours else f", {minutes}:{rest:02} left"
+    return text
+
+
+class Terminal:
+    """Reports on stderr, so that stdout holds results alone. quiet: warnings only."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        self.quiet = quiet
+
+    def say(self, text: str) -> None:
+        """Printed unless quiet."""
+        if not self.quiet:
+            self.console.print(text, markup=False, soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """Always printed."""
+        self.console.print(Text("warning: ", style="yellow") + Text(text), soft_wrap=True)
+
+    @contextlib.contextmanager
+    def progress(self, what: str, total: int, unit: str) -> Iterator[Advance]:
+        """A live bar on a terminal, a line now and then elsewhere, nothing when quiet."""
+        if self.quiet:
+            yield lambda done: None
+        elif self.console.is_terminal:
+            columns = (
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                _Rate(),
+            )
+            with Progress(*columns, console=self.console) as bar:
+                task = bar.add_task(what, total=total, unit=unit)
+                yield lambda done: bar.update(task, advance=done)
+        else:
+            lines = _PlainLines(self.console, what, total, unit)
+            yield lines.advance
+            lines.end()
+
+
+class _PlainLines:
+    """Progress for logs: one line every quarter of a minute, and one at the end."""
+
+    def __init__(self, console: Console, what: str, total: int, unit: str) -> None:
+        self._console, self._what, self._total, self._unit = console, what, total, unit
+        self._done, self._begun = 0, time.monotonic()
+        self._printed = self._begun
+
+    def advance(self, done: int) -> None:
+        self._done += done
+        now = time.monotonic()
+        if now - self._printed >= PLAIN_EVERY_SECONDS:
+            self._printed = now
+            self._print(now)
+
+    def end(self) -> None:
+        self._print(time.monotonic())
+
+    def _print(self, now: float) -> None:
+        speed = pace(self._done, self._total, now - self._begun, self._unit)
+        line = f"{self._what}: {self._done:,}/{self._total:,} {self._unit}" + (f", {speed}" if speed else "")
+        self._console.print(line, markup=False, soft_wrap=True)

@@ -1,0 +1,256 @@
+"""Stage one: from videos to a cache of clip features. Resuming is a set difference: what is there is not redone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from comix_fast.backbones import Backbone
+from comix_fast.cache.format import VideoRow, ViewClips
+from comix_fast.cache.reader import FeatureCache
+from comix_fast.cache.surveys import Surveys
+from comix_fast.cache.writer import CacheWriter, ShardWriter
+from comix_fast.config import ExtractRecipe
+from comix_fast.console import Reporter
+from comix_fast.datasets import Dataset, Video
+from comix_fast.errors import VideoError
+from comix_fast.stages.draws import MixDraw, draw_mix
+from comix_fast.stages.survey import Failure, failure, survey
+from comix_fast.video import (
+    ClipPlan,
+    ClipRequest,
+    Decoder,
+    clip_frames,
+    mix_background,
+    open_stream,
+    plan_clips,
+    stream_clips,
+)
+
+OTHER = {"source": "target", "target": "source"}
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What an extract did. n_new: videos it extracted; failures: id, path and reason of those it could not."""
+
+    cache: Path
+    n_new: int
+    n_present: int
+    failures: tuple[Failure, ...]
+
+
+@dataclass(frozen=True)
+class VideoPlan:
+    """All that is to be extracted of one video."""
+
+    video: Video
+    row: VideoRow
+    requests: tuple[ClipRequest, ...]
+    starts: dict[str, tuple[int, ...]]
+    mixes: dict[str, MixDraw]
+
+
+def run(
+    recipe: ExtractRecipe,
+    dataset: Dataset,
+    backbone: Backbone,
+    decoder: Decoder,
+    out: Path,
+    *,
+    reporter: Reporter,
+    device: str = "cpu",
+    shard_size: int = 32,
+) -> Extracted:
+    """Extracts what the cache at `out` lacks of the dataset.
+
+    Videos that cannot be read are left out, listed in the result and in failures.json, and tried again by the
+    next run. Raises CacheError if `out` belongs to another recipe; nothing is changed then.
+    """
+    warnings = [backbone.warning] if backbone.warning else []
+    with CacheWriter.open(out, recipe, warnings) as cache:
+        cache.write_dataset(dataset_lists(dataset))
+        groups = video_groups(dataset)
+        failures = survey(
+            cache,
+            _lacking(groups, set(Surveys(out, cache.key).rows)),
+            decoder=decoder,
+            size=recipe.size,
+            backgrounds=recipe.views.mixes > 0,
+            shard_size=shard_size,
+            reporter=reporter,
+        )
+        cache.write_failures(failures)
+        surveys = Surveys(out, cache.key)
+        present = FeatureCache(out).extracted
+        readable = [(domain, [v for v in videos if v.id in surveys.rows]) for domain, videos in groups]
+        plans = _plans(recipe, dataset, _lacking(readable, set(present)), surveys)
+        total = sum(len(plan.requests) for _, group in plans for plan in group)
+        engine = Engine(recipe, backbone, decoder, surveys, device)
+        n_new = 0
+        if total:
+            with reporter.progress("extracting features", total, "clips") as advance:
+                for domain, group in plans:
+                    for first in range(0, len(group), shard_size):
+                        with cache.shard(domain) as shard:
+                            failures += engine.fill(shard, group[first : first + shard_size], advance)
+                        n_new += len(shard.rows)
+        cache.write_failures(failures)
+    listed = {video.id for _, videos in groups for video in videos}
+    return Extracted(out, n_new, len(present & listed), tuple(failures))
+
+
+def dataset_lists(dataset: Dataset) -> dict[str, Any]:
+    """What the cache keeps of a dataset: names, classes, ids and labels of each list."""
+    lists: dict[str, Any] = {
+        "name": dataset.name,
+        "classes": list(dataset.classes),
+        "notes": list(dataset.notes),
+    }
+    for name, domain in (("source", dataset.source), ("target", dataset.target)):
+        train = [[video.id, video.label] for video in domain.train]
+        test = None if domain.test is None else [[video.id, video.label] for video in domain.test]
+        lists[name] = {"name": domain.name, "train": train, "test": test}
+    return lists
+
+
+def video_groups(dataset: Dataset) -> list[tuple[str, list[Video]]]:
+    """Each distinct video once: a domain's training videos, then those that are only tested on."""
+    groups = []
+    for name, domain in (("source", dataset.source), ("target", dataset.target)):
+        train = {video.id: video for video in domain.train}
+        test = {video.id: video for video in domain.test or () if video.id not in train}
+        groups += [(name, list(train.values())), (name, list(test.values()))]
+    return groups
+
+
+def _lacking(groups: Sequence[tuple[str, Sequence[Video]]], have: set[str]) -> list[tuple[str, list[Video]]]:
+    return [(domain, [video for video in videos if video.id not in have]) for domain, videos in groups]
+
+
+def _plans(
+    recipe: ExtractRecipe, dataset: Dataset, groups: Sequence[tuple[str, Sequence[Video]]], surveys: Surveys
+) -> list[tuple[str, list[VideoPlan]]]:
+    """Test videos get the views without mixing alone: nothing is trained on them."""
+    train = {"source": [v.id for v in dataset.source.train], "target": [v.id for v in dataset.target.train]}
+    members = {name: frozenset(ids) for name, ids in train.items()}
+    return [
+        (
+            domain,
+            [
+                plan_video(
+                    recipe, video, surveys, train[OTHER[domain]] if video.id in members[domain] else ()
+                )
+                for video in videos
+            ],
+        )
+        for domain, videos in groups
+    ]
+
+
+def plan_video(recipe: ExtractRecipe, video: Video, surveys: Surveys, donors: Sequence[str]) -> VideoPlan:
+    """Every clip to extract of one video; mixes only where there are donors."""
+    row, views = surveys.rows[video.id], recipe.views
+    plan = plan_clips(row.n_frames, recipe.clip_length, recipe.stride, recipe.bins, recipe.min_frames)
+    starts = {view: tuple(plan.starts) for view in views.unmixed}
+    speeds = dict(views.unmixed)
+    mixes: dict[str, MixDraw] = {}
+    if donors:
+        for view in views.mixed:
+            mixes[view] = draw_mix(
+                plan, video.id, view, donors, surveys.rows.__contains__, views.seed, views.gamma_max
+            )
+            starts[view], speeds[view] = mixes[view].starts, 1
+    requests = [request for view in starts for request in _requests(plan, view, starts[view], speeds[view])]
+    return VideoPlan(video, row, tuple(requests), starts, mixes)
+
+
+def _requests(plan: ClipPlan, view: str, starts: Sequence[int], speed: int) -> Iterator[ClipRequest]:
+    for row, start in enumerate(starts):
+        yield ClipRequest(view, row, clip_frames(plan, start, speed))
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Turns planned videos into features, batches filled across the videos of a shard."""
+
+    recipe: ExtractRecipe
+    backbone: Backbone
+    decoder: Decoder
+    surveys: Surveys
+    device: str
+
+    def fill(self, shard: ShardWriter, plans: Sequence[VideoPlan], advance: Any) -> list[Failure]:
+        """Adds every video of `plans` that can be read to the shard; returns the others."""
+        failures: dict[int, Failure] = {}
+        features = [
+            {
+                view: np.empty((len(starts), self.backbone.feature_dim), np.float16)
+                for view, starts in plan.starts.items()
+            }
+            for plan in plans
+        ]
+        for members, clips in self._batches(plans, failures):
+            values = self._features(clips)
+            for (number, request), value in zip(members, values, strict=False):
+                features[number][request.view][request.row] = value
+            advance(len(members))
+        for number, plan in enumerate(plans):
+            if number not in failures:
+                shard.add(plan.row, _views(plan, features[number]))
+        return list(failures.values())
+
+    def _batches(
+        self, plans: Sequence[VideoPlan], failures: dict[int, Failure]
+    ) -> Iterator[tuple[list[tuple[int, ClipRequest]], list[NDArray[Any]]]]:
+        """Members and clips of each batch; the last one padded to full size with its own last clip.
+
+        A convolution may round differently for another batch size, so every batch has the recipe's.
+        """
+        members: list[tuple[int, ClipRequest]] = []
+        clips: list[NDArray[Any]] = []
+        for number, plan in enumerate(plans):
+            try:
+                for request, clip in self._clips(plan):
+                    members.append((number, request))
+                    clips.append(clip)
+                    if len(clips) == self.recipe.batch_size:
+                        yield members, clips
+                        members, clips = [], []
+            except VideoError as error:
+                failures[number] = failure(plan.video, error)
+        if clips:
+            yield members, clips + [clips[-1]] * (self.recipe.batch_size - len(clips))
+
+    def _clips(self, plan: VideoPlan) -> Iterator[tuple[ClipRequest, NDArray[Any]]]:
+        """One decode of the video for all its views."""
+        backgrounds = {view: self.surveys.background(draw.donor) for view, draw in plan.mixes.items()}
+        with open_stream(plan.video.path, plan.video.segment, self.decoder) as stream:
+            for request, clip in stream_clips(stream, plan.requests, self.recipe.size):
+                if request.view in plan.mixes:
+                    gamma = plan.mixes[request.view].gamma
+                    yield request, mix_background(clip, backgrounds[request.view], gamma)
+                else:
+                    yield request, clip
+
+    def _features(self, clips: Sequence[NDArray[Any]]) -> NDArray[np.float16]:
+        pixels = torch.from_numpy(np.stack(clips)).to(self.device)
+        batch = pixels.permute(0, 4, 1, 2, 3).float() * (2 / 255) - 1
+        with torch.inference_mode():
+            features: NDArray[np.float16] = self.backbone(batch).to("cpu", torch.float16).numpy()
+        return features
+
+
+def _views(plan: VideoPlan, features: dict[str, NDArray[np.float16]]) -> dict[str, ViewClips]:
+    views = {}
+    for view, starts in plan.starts.items():
+        draw = plan.mixes.get(view)
+        donor, gamma = (None, None) if draw is None else (draw.donor, draw.gamma)
+        views[view] = ViewClips(features[view], np.array(starts, dtype=np.int64), donor, gamma)
+    return views

@@ -1,0 +1,136 @@
+"""Nearest neighbours across domains, of raw features and of heads before and after adaptation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from comix_fast.cache.reader import FeatureCache
+from comix_fast.errors import ComixError, RunError
+from comix_fast.files import write_json
+from comix_fast.heads import TemporalGraph
+from comix_fast.retrieval import Embeddings, RetrievalResult, evaluate
+from comix_fast.stages import runs
+from comix_fast.stages.bank import Banks, FeatureBank, Standardise, load_banks
+from comix_fast.stages.runs import RunFolder
+
+BACKBONE = "backbone"
+DOMAINS = ("source", "target")
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """One result per space: "backbone", and of a run the heads "source-only", "last" and "selected"."""
+
+    query: str
+    gallery: str
+    names: dict[str, str]
+    classes: tuple[str, ...]
+    spaces: dict[str, RetrievalResult]
+    json: Path
+
+
+def run(
+    cache: FeatureCache,
+    out: Path,
+    *,
+    query: str = "target",
+    gallery: str = "source",
+    k: int = 5,
+    from_run: RunFolder | None = None,
+    seed: int | None = None,
+) -> Retrieved:
+    """Searches each query video's k nearest gallery videos by cosine similarity, and writes it all to `out`.
+
+    query, gallery: "source" or "target". The target's videos are those that it is measured on, the source's its
+    training videos; equal ones leave each video out of its own neighbours. from_run, seed: whose heads.
+    Raises RunError if the run belongs to another cache, ComixError for vectors that are not finite.
+    """
+    for name in (query, gallery):
+        if name not in DOMAINS:
+            raise ComixError(
+                f"there is no domain {name!r}", hint="--query and --gallery take source or target"
+            )
+    reverse = from_run is not None and from_run.recipe.reverse
+    banks = load_banks(cache, mixed=False, reverse=reverse)
+    spaces = {BACKBONE: _backbone_space(banks)}
+    if from_run is not None:
+        spaces |= _head_spaces(cache, banks, from_run, seed)
+    results = {
+        space: evaluate(vectors[query], vectors[gallery], k, same_set=query == gallery)
+        for space, vectors in spaces.items()
+    }
+    names = dict(zip(DOMAINS, banks.names, strict=True))
+    retrieved = Retrieved(query, gallery, names, cache.classes, results, out)
+    write_json(out, to_json(retrieved, from_run))
+    return retrieved
+
+
+def to_json(retrieved: Retrieved, from_run: RunFolder | None) -> dict[str, Any]:
+    """The JSON beside the table."""
+    return {
+        "query": {"role": retrieved.query, "domain": retrieved.names[retrieved.query]},
+        "gallery": {"role": retrieved.gallery, "domain": retrieved.names[retrieved.gallery]},
+        "classes": list(retrieved.classes),
+        "run": None if from_run is None else str(from_run.root),
+        "spaces": {name: result.to_json() for name, result in retrieved.spaces.items()},
+    }
+
+
+def _backbone_space(banks: Banks) -> dict[str, Embeddings]:
+    return {name: _embeddings(bank, mean_features(bank)) for name, bank in _searched(banks).items()}
+
+
+def _searched(banks: Banks) -> dict[str, FeatureBank]:
+    return {"source": banks.source, "target": banks.measured}
+
+
+def _embeddings(bank: FeatureBank, vectors: Tensor) -> Embeddings:
+    array: NDArray[np.float32] = vectors.numpy()
+    return Embeddings(bank.ids, array, bank.labels.numpy())
+
+
+def mean_features(bank: FeatureBank) -> Tensor:
+    """[V, D] float32: the mean of every video's candidate clips, as the backbone gave them."""
+    first, count = bank.bin_first[:, 0].tolist(), bank.bin_size.sum(dim=1).tolist()
+    return torch.stack([bank.clips[f : f + n].float().mean(dim=0) for f, n in zip(first, count, strict=True)])
+
+
+@torch.inference_mode()
+def hidden_means(head: TemporalGraph, bank: FeatureBank, norm: Standardise, batch: int = 128) -> Tensor:
+    """[V, hidden] float32: the head's mean hidden vector of every video's test clips."""
+    head.eval()
+    return torch.cat([head.hidden(norm(bank.clips[rows])) for rows in torch.split(bank.bin_first, batch)])
+
+
+def _head_spaces(
+    cache: FeatureCache, banks: Banks, run: RunFolder, seed: int | None
+) -> dict[str, dict[str, Embeddings]]:
+    if run.meta["cache_key"] != cache.key:
+        raise RunError(
+            f"{run.root} was adapted from another cache ({run.meta['cache']})",
+            [f"its key is {run.meta['cache_key'][:12]}…, {cache.path} has {cache.key[:12]}…"],
+            hint="give the cache that the run belongs to",
+        )
+    norms = run.load_norms()
+    files = run.seed(run.recipe.seed if seed is None else seed)
+    spaces: dict[str, dict[str, Embeddings]] = {}
+    for name in (runs.SOURCE_ONLY, runs.LAST, runs.SELECTED):
+        path = files.head_path(name)
+        if path.exists():
+            head = run.load_head(run.recipe.seed if seed is None else seed, name)
+            spaces[name] = {
+                domain: _embeddings(bank, hidden_means(head, bank, norms[domain]))
+                for domain, bank in _searched(banks).items()
+            }
+    if not spaces:
+        raise RunError(
+            f"{files.root} holds no head yet", hint="finish the run: comix adapt with the same options"
+        )
+    return spaces

@@ -1,0 +1,188 @@
+"""A run folder: its recipe, and per seed the metrics, checkpoint, heads and predictions.
+
+runs/<name>/
+  run.json                 recipe, cache key and path, domains, what accuracy is measured on
+  norm.safetensors         how features were standardised
+  results.json             accuracies per seed, mean, standard deviation, 95 % interval
+  seed-0/metrics.jsonl     one line per evaluation: losses, accuracy, label-free score
+  seed-0/checkpoint.safetensors              what resuming needs; gone when the seed is finished
+  seed-0/{source-only,last,selected}.safetensors   heads
+  seed-0/predictions.csv   id, label and predicted class of every measured video
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from comix_fast.config import AdaptRecipe, differences
+from comix_fast.errors import RunError
+from comix_fast.files import whole_file, write_json
+from comix_fast.heads import TemporalGraph
+from comix_fast.stages.bank import Standardise
+
+RUN_FORM = "1"
+RUN = "run.json"
+NORM = "norm.safetensors"
+RESULTS = "results.json"
+METRICS = "metrics.jsonl"
+CHECKPOINT = "checkpoint.safetensors"
+SOURCE_ONLY, LAST, SELECTED = "source-only", "last", "selected"
+
+
+def save_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Writes a safetensors file whole."""
+    with whole_file(path) as partial:
+        contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+        save_file(contiguous, str(partial), dict(metadata or {}))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file. Raises RunError if it is absent or damaged."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+        return load_file(str(path)), metadata
+    except (OSError, SafetensorError) as error:
+        raise RunError(
+            f"{path} can't be read: {error}", hint="delete the run folder and adapt again"
+        ) from error
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file of a run. Raises RunError if it is absent or not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RunError(
+            f"{path.parent} holds no run: {path.name} is missing", hint="make one with comix adapt"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} can't be read: {error}") from error
+
+
+def identity(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the bytes of a run's heads: of its meta, the recipe but for the number of seeds, and the inputs."""
+    recipe = {name: value for name, value in meta["recipe"].items() if name not in ("seed", "seeds")}
+    return {name: meta[name] for name in ("form", "cache_key", "dataset")} | {"recipe": recipe}
+
+
+class SeedFolder:
+    """The files of one seed."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def head_path(self, name: str) -> Path:
+        """Where a head is kept: source-only, last or selected."""
+        return self.root / f"{name}.safetensors"
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl; a last line cut short by a kill is left out."""
+        path = self.root / METRICS
+        if not path.exists():
+            return []
+        lines = []
+        for text in path.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(text))
+            except ValueError:
+                break
+        return lines
+
+    def keep_metrics(self, lines: list[dict[str, Any]]) -> None:
+        """Replaces metrics.jsonl, whole."""
+        with whole_file(self.root / METRICS) as partial:
+            partial.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+
+    def add_metrics(self, line: Mapping[str, Any]) -> None:
+        """Appends one line."""
+        with (self.root / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+class RunFolder:
+    """A run, made or read. .recipe, .meta: what run.json holds."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        self.meta: dict[str, Any] = read_json(self.root / RUN)
+        if self.meta.get("form") != RUN_FORM:
+            raise RunError(
+                f"{self.root} has run form {self.meta.get('form')!r}, this comix-fast reads {RUN_FORM}",
+                hint="update comix-fast to read it",
+            )
+        try:
+            self.recipe = AdaptRecipe(**self.meta["recipe"])
+        except (KeyError, TypeError) as error:
+            raise RunError(f"{self.root / RUN} does not hold a recipe: {error}") from error
+
+    @classmethod
+    def make(cls, root: Path, meta: Mapping[str, Any]) -> RunFolder:
+        """A new run, or the one that is there if it was begun with the same recipe and cache, seeds aside.
+
+        Raises RunError if another run is there; the message lists the fields that differ.
+        """
+        meta = {"form": RUN_FORM, **meta}
+        if (root / RUN).exists():
+            run = cls(root)
+            if lines := differences(identity(meta), identity(run.meta)):
+                raise RunError(
+                    f"{root} is another run; nothing was changed",
+                    [f"asked {line}" for line in lines],
+                    hint="choose another --name, or the same options to resume it",
+                )
+            if meta["recipe"] == run.meta["recipe"]:
+                return run
+        if root.exists() and any(root.iterdir()):
+            raise RunError(f"{root} is not empty and holds no run", hint="choose another --name")
+        write_json(root / RUN, meta)
+        return cls(root)
+
+    def seed(self, seed: int) -> SeedFolder:
+        """The folder of one seed, made if need be."""
+        folder = self.root / f"seed-{seed}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return SeedFolder(folder)
+
+    def new_head(self) -> TemporalGraph:
+        """A head of this run's sizes, its weights not loaded."""
+        return TemporalGraph(
+            int(self.meta["in_dim"]), self.recipe.hidden_dim, len(self.meta["classes"]), self.recipe.dropout
+        )
+
+    def load_head(self, seed: int, name: str) -> TemporalGraph:
+        """The source-only, last or selected head of a seed, in eval mode."""
+        tensors, _ = load_tensors(self.root / f"seed-{seed}" / f"{name}.safetensors")
+        return self.new_head().load_published(tensors).eval()
+
+    def save_norms(self, source: Standardise, target: Standardise) -> None:
+        """Keeps how features were standardised."""
+        named = {"source": source, "target": target}
+        save_tensors(
+            self.root / NORM,
+            {
+                f"{domain}.{part}": getattr(norm, part)
+                for domain, norm in named.items()
+                for part in norm._fields
+            },
+        )
+
+    def load_norms(self) -> dict[str, Standardise]:
+        """How the source's and the target's features were standardised."""
+        tensors, _ = load_tensors(self.root / NORM)
+        try:
+            return {
+                name: Standardise(tensors[f"{name}.mean"], tensors[f"{name}.std"])
+                for name in ("source", "target")
+            }
+        except KeyError as error:
+            raise RunError(f"{self.root / NORM} lacks {error}") from error

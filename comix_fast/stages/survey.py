@@ -1,0 +1,108 @@
+"""The first decode of every video: can it be read, how many frames has it, what is its background?
+
+Donors of backgrounds are videos of the other domain, and a video's bins hang on its length, so both must be known
+before the first mixed clip. What is found stays in the cache; no video is surveyed twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comix_fast.cache.format import UNLABELLED, VideoRow
+from comix_fast.cache.writer import CacheWriter
+from comix_fast.console import Reporter
+from comix_fast.datasets import Video
+from comix_fast.errors import VideoError
+from comix_fast.video import Decoder, median_background, open_stream
+from comix_fast.video.frame_folders import FolderStream
+
+Failure = dict[str, str]
+
+
+def failure(video: Video, error: VideoError) -> Failure:
+    """A line of failures.json."""
+    return {"id": video.id, "path": str(video.path), "reason": error.message}
+
+
+def chunks(videos: Sequence[Video], size: int) -> Iterator[Sequence[Video]]:
+    """Runs of `size` videos, in order."""
+    for first in range(0, len(videos), size):
+        yield videos[first : first + size]
+
+
+def survey(
+    cache: CacheWriter,
+    groups: Sequence[tuple[str, Sequence[Video]]],
+    *,
+    decoder: Decoder,
+    size: int,
+    backgrounds: bool,
+    shard_size: int,
+    reporter: Reporter,
+) -> list[Failure]:
+    """Decodes each video of (domain, videos) once and writes what it finds, shard_size videos at a time.
+
+    Returns the videos that cannot be read, with the reason.
+    """
+    failures: list[Failure] = []
+    total = sum(len(videos) for _, videos in groups)
+    if not total:
+        return failures
+    with reporter.progress("surveying videos", total, "videos") as advance:
+        for domain, group in groups:
+            for videos in chunks(group, shard_size):
+                rows: list[VideoRow] = []
+                found: list[NDArray[np.uint8]] = []
+                for video in videos:
+                    try:
+                        row, background = survey_video(video, decoder, size, backgrounds)
+                    except VideoError as error:
+                        failures.append(failure(video, error))
+                    else:
+                        rows.append(row)
+                        found += [] if background is None else [background]
+                    advance(1)
+                cache.add_survey(domain, rows, found if backgrounds else None)
+    return failures
+
+
+def survey_video(
+    video: Video, decoder: Decoder, size: int, background: bool
+) -> tuple[VideoRow, NDArray[np.uint8] | None]:
+    """Reads one video to its end. Raises VideoError if it cannot be read whole."""
+    found = None
+    with open_stream(video.path, video.segment, decoder) as stream:
+        if background:
+            found, n_frames = median_background(stream, size)
+        else:
+            n_frames = sum(1 for _ in stream)
+        fps = stream.fps
+    row = VideoRow(
+        id=video.id,
+        label=UNLABELLED if video.label is None else video.label,
+        n_frames=n_frames,
+        fps=math.nan if fps is None else fps,
+        sha256=content_sha256(video),
+    )
+    return row, found
+
+
+def content_sha256(video: Video) -> str:
+    """sha256 of a video file, or of the names and bytes of a segment's frames."""
+    if video.path.is_dir():
+        whole = hashlib.sha256()
+        for frame in FolderStream(video.path, video.segment).files:
+            whole.update(f"{frame.name}\0".encode() + _file_sha256(frame))
+        return whole.hexdigest()
+    return _file_sha256(video.path).hex()
+
+
+def _file_sha256(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
