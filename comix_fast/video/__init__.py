@@ -1,0 +1,34 @@
+"""From video files to clips: which frames, decoding, resizing, backgrounds."""
+
+from comix_fast.video.background import (
+    MedianAccumulator,
+    median_background,
+    mix_background,
+    temporal_median,
+)
+from comix_fast.video.decode import count_frames, open_stream
+from comix_fast.video.decoder import Decoder, DecoderError, choose_decoder
+from comix_fast.video.frame_stream import FrameStream
+from comix_fast.video.plan import ClipPlan, PlanError, clip_frames, plan_clips
+from comix_fast.video.resize import resize_frame
+from comix_fast.video.stream import ClipRequest, stream_clips
+
+__all__ = [
+    "ClipPlan",
+    "ClipRequest",
+    "Decoder",
+    "DecoderError",
+    "FrameStream",
+    "MedianAccumulator",
+    "PlanError",
+    "choose_decoder",
+    "clip_frames",
+    "count_frames",
+    "median_background",
+    "mix_background",
+    "open_stream",
+    "plan_clips",
+    "resize_frame",
+    "stream_clips",
+    "temporal_median",
+]

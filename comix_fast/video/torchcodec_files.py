@@ -1,0 +1,55 @@
+"""Video files through torchcodec, for whom it is installed and asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from comix_fast.errors import VideoError
+from comix_fast.video.frame_stream import FrameStream, Segment
+from comix_fast.video.pyav_files import PyavStream
+from comix_fast.video.resize import Frame
+
+CHUNK = 16
+"""Frames decoded at a time: enough to spread the cost of a call, few enough to hold."""
+
+
+class TorchcodecStream(FrameStream):
+    """A video file decoded by torchcodec on one thread; as PyavStream otherwise.
+
+    The container is walked by PyAV first, so that files which end early are told apart by the same rule.
+    torchcodec is imported only when a stream is made; choose_decoder has seen to it that it can be.
+    """
+
+    def __init__(self, path: Path, segment: Segment | None = None) -> None:
+        super().__init__(path)
+        from torchcodec.decoders import VideoDecoder
+
+        container = PyavStream(path)
+        with container:
+            container.walk()
+        self.fps = container.fps
+        try:
+            self._video = VideoDecoder(str(path), dimension_order="NHWC", num_ffmpeg_threads=1)
+        except (RuntimeError, ValueError) as error:
+            raise self._refused(error) from error
+        self._first, self._last = segment or (0, len(self._video) - 1)
+        if self._last >= len(self._video):
+            raise self.error(
+                f"has {len(self._video):,} frames, too few for its segment {self._first:,} to {self._last:,}"
+            )
+
+    def _frames(self) -> Iterator[Frame]:
+        for first in range(self._first, self._last + 1, CHUNK):
+            try:
+                chunk = self._video.get_frames_in_range(first, min(first + CHUNK, self._last + 1))
+            except RuntimeError as error:
+                raise self._refused(error) from error
+            yield from chunk.data.numpy()
+
+    def _count(self) -> int:
+        return sum(1 for _ in self._frames())
+
+    def _refused(self, error: Exception) -> VideoError:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return self.error(f"can't be decoded by torchcodec ({reason})", hint="the decoder pyav may do better")
