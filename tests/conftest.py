@@ -1,14 +1,24 @@
-"""What tests share: where the outside data lies, and seeded randomness."""
+"""What tests share: where the outside data lies, seeded randomness, small caches and small videos."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
+from comix_fast.cache import CacheWriter
+from comix_fast.cache.format import VideoRow, ViewClips
+from comix_fast.config import ExtractRecipe, ViewPlan
+from comix_fast.video import plan_clips
+
 GOLDEN = Path(__file__).parent / "golden"
+MakeCache = Callable[..., Path]
+WriteVideo = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +39,88 @@ def golden() -> Path:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+def small_recipe(mixes: int = 2, **changes: object) -> ExtractRecipe:
+    """A recipe of a backbone that is not there: caches of made-up features."""
+    backbone = {"name": "made-up", "weights": "none", "weights_sha256": "0" * 64, "precision": "fp32"}
+    fields = {"backbone": backbone, "decoder": {"name": "none", "version": "0"}, "views": ViewPlan((), mixes)}
+    return ExtractRecipe(**(fields | changes))  # type: ignore[arg-type]
+
+
+def listed(domain: str, n_classes: int, per_class: int, split: str = "") -> list[tuple[str, int]]:
+    return [(f"{domain}/{split}{c}-{n}", c) for c in range(n_classes) for n in range(per_class)]
+
+
+@pytest.fixture
+def make_cache(tmp_path: Path) -> MakeCache:
+    """Caches of made-up features: classes are directions, the target is shifted, clips are noisy."""
+
+    def make(
+        name: str = "cache",
+        *,
+        n_classes: int = 3,
+        per_class: int = 6,
+        dim: int = 24,
+        mixes: int = 2,
+        test: bool = False,
+        shift: float = 1.0,
+        noise: float = 0.6,
+        target_labels: Sequence[int | None] | None = None,
+    ) -> Path:
+        rng = np.random.default_rng(7)
+        centres, offset = rng.normal(size=(n_classes, dim)), shift * rng.normal(size=dim)
+        train = {domain: listed(domain, n_classes, per_class) for domain in ("source", "target")}
+        tests = {domain: listed(domain, n_classes, 3, "test-") if test else None for domain in train}
+        root, recipe = tmp_path / name, small_recipe(mixes)
+        with CacheWriter.open(root, recipe) as cache:
+            for domain in train:
+                other = train["target" if domain == "source" else "source"]
+                for videos, n_mixes in ((train[domain], mixes), (tests[domain] or [], 0)):
+                    with cache.shard(domain) as shard:
+                        for number, (video, label) in enumerate(videos):
+                            plan = plan_clips(72 + 4 * (number % 5))
+                            centre = centres[label] + (offset if domain == "target" else 0)
+                            views = {"plain": _clips(rng, centre, noise, plan.starts)}
+                            for draw in range(n_mixes):
+                                mixed = _clips(rng, centre, noise, plan.test_starts)
+                                views[f"bgmix-{draw}"] = replace(mixed, donor=other[number][0], gamma=0.1 * (draw + 1))
+                            shard.add(VideoRow(video, label, plan.n_frames, 25.0, "f" * 64), views)
+            lists: dict[str, object] = {"name": name, "classes": [f"class {c}" for c in range(n_classes)], "notes": []}
+            for domain, videos in train.items():
+                known = [label for _, label in videos]
+                shown = target_labels if domain == "target" and target_labels is not None else known
+                pairs = [(video, label) for (video, _), label in zip(videos, shown, strict=True)]
+                lists[domain] = {"name": f"{domain} domain", "train": pairs, "test": tests[domain]}
+            cache.write_dataset(lists)
+        return root
+
+    return make
+
+
+def _clips(rng: np.random.Generator, centre: np.ndarray, noise: float, starts: Sequence[int]) -> ViewClips:
+    features = centre + noise * rng.normal(size=(len(starts), len(centre)))
+    return ViewClips(features.astype(np.float16), np.array(starts, dtype=np.int64))
+
+
+@pytest.fixture
+def film() -> WriteVideo:
+    """Small videos: a bright square moving over a dim ground, different for each seed."""
+
+    def write(path: Path, n_frames: int = 24, seed: int = 0, size: tuple[int, int] = (48, 64)) -> Path:
+        rng = np.random.default_rng(seed)
+        ground = rng.integers(0, 120, (*size, 3), dtype=np.uint8)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("mpeg4", rate=25)
+            assert isinstance(stream, av.VideoStream)
+            stream.height, stream.width, stream.pix_fmt, stream.bit_rate = *size, "yuv420p", 2_000_000
+            for number in range(n_frames):
+                picture = ground.copy()
+                row, column = (number * (seed + 1)) % (size[0] - 12), (number * 2) % (size[1] - 12)
+                picture[row : row + 12, column : column + 12] = 250
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode())
+        return path
+
+    return write

@@ -88,7 +88,4 @@ def test_to_json_can_be_written_and_read() -> None:
 
 def test_importing_it_loads_neither_scipy_nor_torch() -> None:
     code = "import sys, comix_fast.intervals; print(sorted({'scipy', 'torch', 'numpy'} & set(sys.modules)))"
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-        == "[]\n"
-    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

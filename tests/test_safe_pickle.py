@@ -106,9 +106,7 @@ def test_hostile_pickles_are_refused_by_name_and_nothing_runs(name: str, tmp_pat
     assert not marker.exists()
 
 
-@pytest.mark.parametrize(
-    "name", ["posix.system", "builtins.eval", "builtins.getattr", "posix.system.__call__"]
-)
+@pytest.mark.parametrize("name", ["posix.system", "builtins.eval", "builtins.getattr", "posix.system.__call__"])
 def test_the_hostile_pickles_are_hostile(name: str, tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     pickle.loads(hostile(marker)[name])

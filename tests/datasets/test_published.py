@@ -63,11 +63,7 @@ def test_counts(name: str, splits: Path, tmp_path: Path) -> None:
         assert domain.test is not None
         assert (len(domain.train), len(domain.test)) == COUNTS[domain.name]
     videos = dataset.videos()
-    assert (
-        len({video.id for video in videos})
-        == len(videos)
-        == sum(len(list_) for _, _, list_ in dataset.lists())
-    )
+    assert len({video.id for video in videos}) == len(videos) == sum(len(list_) for _, _, list_ in dataset.lists())
     assert not dataset.transductive
     measured, sentence = dataset.measured()
     assert measured == dataset.target.test
@@ -150,13 +146,9 @@ def test_epic_folders(splits: Path, tmp_path: Path) -> None:
 
 def test_jester_is_measured_on_the_target_unless_asked(jester: Dataset, splits: Path, tmp_path: Path) -> None:
     ours = jester
-    assert [video.id for video in ours.measured()[0]] == [
-        row for row, _ in raw(splits / "jester_target_val.csv")
-    ]
+    assert [video.id for video in ours.measured()[0]] == [row for row, _ in raw(splits / "jester_target_val.csv")]
     theirs = load_preset("jester", tmp_path, splits, published_validation=True)
-    assert [video.id for video in theirs.measured()[0]] == [
-        row for row, _ in raw(splits / "jester_source_val.csv")
-    ]
+    assert [video.id for video in theirs.measured()[0]] == [row for row, _ in raw(splits / "jester_source_val.csv")]
     assert "the source's own, as in the published code" in theirs.measured()[1]
     assert any("source's validation list" in note for note in theirs.notes)
     assert not any("source's validation list" in note for note in ours.notes)
@@ -204,8 +196,7 @@ def test_videos_are_found_as_folders_or_files(splits: Path, tmp_path: Path) -> N
         f"2 of 1,438 videos of ucf101_train_hmdb_ucf.csv have no file under {videos}",
         f"  {dataset.source.train[3].id}, {dataset.source.train[8].id}",
         "  looked for a folder of frames, or .avi .mp4 .mkv .webm .mov .m4v .mpg",
-        "  1 of 360 videos of hmdb51_val_hmdb_ucf.csv have no file under "
-        + str(videos.with_name("hmdb_videos")),
+        "  1 of 360 videos of hmdb51_val_hmdb_ucf.csv have no file under " + str(videos.with_name("hmdb_videos")),
         f"  check --base-dir {tmp_path / 'data' / 'ucf_hmdb'}, or pass --allow-missing to leave them out",
     ]
     kept = check_files(dataset, allow_missing=True)
@@ -218,9 +209,7 @@ def test_videos_are_found_as_folders_or_files(splits: Path, tmp_path: Path) -> N
     ]
 
 
-def test_a_list_without_any_video_is_an_error_even_when_missing_is_allowed(
-    splits: Path, tmp_path: Path
-) -> None:
+def test_a_list_without_any_video_is_an_error_even_when_missing_is_allowed(splits: Path, tmp_path: Path) -> None:
     dataset = load_preset("hmdb-ucf", tmp_path, splits)
     assert dataset.source.test is not None
     lay_out(dataset, {video.id for video in dataset.source.test})
@@ -262,9 +251,7 @@ def test_a_hostile_split_file_is_refused_by_name(splits: Path, tmp_path: Path) -
     genuine = (splits / "D1_test.pkl").read_bytes()
     assert genuine[-1:] == b"."
     path = tmp_path / "D1_test.pkl"
-    path.write_bytes(
-        genuine[:-1] + smuggled + b"0."
-    )  # run, then dropped: the frame itself would still come out
+    path.write_bytes(genuine[:-1] + smuggled + b"0.")  # run, then dropped: the frame itself would still come out
     with pytest.raises(DatasetError, match=r"D1_test\.pkl asks for posix\.system"):
         read_segments(path, tmp_path)
     assert not marker.exists()
@@ -297,8 +284,6 @@ def test_columns_and_rows_that_do_not_fit_are_named(
         "other than whole numbers in uid": {"uid": np.array([1.5, 2.5])},
     }
     for fault, columns in faults.items():
-        monkeypatch.setattr(
-            "comix_fast.datasets.published.read_columns", lambda path, wanted, c=columns: {**good, **c}
-        )
+        monkeypatch.setattr("comix_fast.datasets.published.read_columns", lambda path, wanted, c=columns: {**good, **c})
         with pytest.raises(DatasetError, match=fault):
             read_segments(tmp_path / "D1_test.pkl", tmp_path)

@@ -232,8 +232,7 @@ def test_lists_that_overlap_are_noted(project: Project) -> None:
     dataset = project.load()
     assert not dataset.transductive
     assert dataset.notes == (
-        "1 of the 2 test videos of outdoors (target) are also training videos, "
-        "adapted on without their labels",
+        "1 of the 2 test videos of outdoors (target) are also training videos, adapted on without their labels",
     )
     assert [video.id for video in dataset.target.videos()] == ["out/c.avi", "out/d.avi", "out/e.avi"]
     project.write("test.csv", "out/d.avi,0\n")

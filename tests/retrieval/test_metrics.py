@@ -76,9 +76,7 @@ def test_average_precision_by_hand() -> None:
 
 @given(st.lists(st.booleans(), min_size=1, max_size=40).filter(any))
 def test_average_precision_agrees_with_loops_and_scikit_learn(relevance: list[bool]) -> None:
-    precisions = [
-        sum(relevance[: rank + 1]) / (rank + 1) for rank in range(len(relevance)) if relevance[rank]
-    ]
+    precisions = [sum(relevance[: rank + 1]) / (rank + 1) for rank in range(len(relevance)) if relevance[rank]]
     (ours,) = average_precision(np.array([relevance]))
     assert ours == pytest.approx(sum(precisions) / len(precisions))
     assert ours == pytest.approx(average_precision_score(relevance, -np.arange(len(relevance))))

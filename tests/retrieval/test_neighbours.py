@@ -87,9 +87,7 @@ def brute_force(query: Embeddings, gallery: Embeddings, k: int, same_set: bool) 
     for q, label in enumerate(query.labels.tolist()):
         rows = [row for row in range(len(gallery.ids)) if not (same_set and row == q)]
         rows = [row for row in rows if gallery.labels[row] >= 0]
-        near = {
-            row: np.float32(np.float32(unit[0][q]).astype(float) @ np.float32(unit[1][row])) for row in rows
-        }
+        near = {row: np.float32(np.float32(unit[0][q]).astype(float) @ np.float32(unit[1][row])) for row in rows}
         ranked = [int(gallery.labels[row]) for row in sorted(rows, key=lambda row: (-near[row], row))]
         if label < 0:
             continue
@@ -122,9 +120,7 @@ def embeddings(labels: list[int], rng: np.random.Generator, dims: int = 5) -> Em
 @settings(max_examples=80, deadline=None)
 @given(
     st.lists(st.integers(-1, 3), min_size=1, max_size=12),
-    st.lists(st.integers(-1, 3), min_size=2, max_size=30).filter(
-        lambda labels: sum(x >= 0 for x in labels) > 1
-    ),
+    st.lists(st.integers(-1, 3), min_size=2, max_size=30).filter(lambda labels: sum(x >= 0 for x in labels) > 1),
     st.integers(1, 5),
     st.booleans(),
     st.sampled_from([None, 1, 3]),

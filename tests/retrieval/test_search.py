@@ -83,9 +83,7 @@ def test_zero_rows_are_counted_and_named() -> None:
         l2_normalise(vectors, ["wave", "kick", "clap"])
 
 
-@pytest.mark.parametrize(
-    "bad", [np.ones(3), np.ones((2, 0)), np.ones((2, 2), bool), np.ones((2, 2), complex)]
-)
+@pytest.mark.parametrize("bad", [np.ones(3), np.ones((2, 0)), np.ones((2, 2), bool), np.ones((2, 2), complex)])
 def test_other_shapes_and_types_are_refused(bad: np.ndarray) -> None:
     with pytest.raises(ShapeError):
         l2_normalise(bad)
@@ -134,9 +132,7 @@ def naive_first(points: np.ndarray, k: int) -> list[list[int]]:
 
 
 def test_a_twin_is_found_though_the_query_itself_is_left_out() -> None:
-    points = np.repeat(
-        at(0, 90), 50, axis=0
-    )  # fifty copies of each: the row left out is not the only best one
+    points = np.repeat(at(0, 90), 50, axis=0)  # fifty copies of each: the row left out is not the only best one
     _, index = search(points, points, 2, np.arange(100))
     assert index[0].tolist() == [1, 2]
     assert index[1].tolist() == [0, 2]
@@ -309,10 +305,7 @@ def test_falling_order_agrees_with_a_plain_sort(row: list[float]) -> None:
 
 def test_importing_retrieval_loads_neither_faiss_nor_torch() -> None:
     code = "import sys, comix_fast.retrieval; print(sorted({'faiss', 'torch', 'scipy'} & set(sys.modules)))"
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-        == "[]\n"
-    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_faiss_imports_with_warnings_as_errors_and_leaves_the_filters_alone() -> None:
@@ -320,7 +313,5 @@ def test_faiss_imports_with_warnings_as_errors_and_leaves_the_filters_alone() ->
         "import warnings; from comix_fast.retrieval import index; before = list(warnings.filters); "
         "index._faiss(); assert warnings.filters == before; warnings.warn('swig', DeprecationWarning)"
     )
-    ran = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
-    )
+    ran = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert ran.returncode == 1 and ran.stderr.strip().endswith("DeprecationWarning: swig")

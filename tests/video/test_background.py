@@ -99,9 +99,7 @@ def test_memory_does_not_grow_with_the_video() -> None:
     assert peak(6000) < 1.1 * peak(600)
 
 
-def test_very_large_frames_are_resized_first(
-    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_very_large_frames_are_resized_first(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = rng.integers(0, 256, (9, 30, 40, 3), dtype=np.uint8)
     after, _ = median_background(frames, size=16)
     monkeypatch.setattr(background, "MAX_HISTOGRAM_BYTES", frames[0].size * 512 - 1)

@@ -86,9 +86,7 @@ def sound_only(path: Path) -> None:
         container.mux(stream.encode())
 
 
-def test_what_is_no_video(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], rng: np.random.Generator
-) -> None:
+def test_what_is_no_video(tmp_path: Path, capfd: pytest.CaptureFixture[str], rng: np.random.Generator) -> None:
     """Each refused with its path and a reason on one line, and FFmpeg says nothing on the terminal."""
     (tmp_path / "empty.avi").write_bytes(b"")
     (tmp_path / "noise.avi").write_bytes(rng.bytes(50_000))

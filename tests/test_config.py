@@ -1,0 +1,83 @@
+"""Recipes: keys that change with every field, views as typed, presets as published."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from conftest import small_recipe
+
+from comix_fast.config import (
+    ADAPT_PRESETS,
+    AdaptRecipe,
+    ViewPlan,
+    adapt_preset,
+    canonical_json,
+    differences,
+    digest,
+)
+from comix_fast.errors import ComixError
+
+
+def test_canonical_json_does_not_depend_on_order() -> None:
+    assert canonical_json({"b": [1, 2.5], "a": "ü"}) == '{"a":"ü","b":[1,2.5]}'
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 1, "b": 3})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"size": 112},
+        {"clip_length": 16},
+        {"stride": 2},
+        {"bins": 8},
+        {"min_frames": 64},
+        {"batch_size": 8},
+        {"decoder": {"name": "pyav", "version": "1"}},
+        {"backbone": {"name": "made-up", "precision": "bf16"}},
+        {"views": ViewPlan((2,), 2)},
+        {"views": ViewPlan((), 3)},
+        {"views": ViewPlan((), 2, seed=1)},
+        {"views": ViewPlan((), 2, gamma_max=0.4)},
+    ],
+)
+def test_every_field_is_in_the_key(changes: dict[str, object]) -> None:
+    ours, other = small_recipe().to_json(), small_recipe(**changes).to_json()
+    assert digest(ours) != digest(other)
+    assert differences(ours, other)
+
+
+def test_views_as_typed() -> None:
+    plan = ViewPlan.parse(["plain", "speed-3", "speed-2", "bgmix"], mixes=2, seed=5)
+    assert plan.unmixed == {"plain": 1, "speed-2": 2, "speed-3": 3}
+    assert plan.mixed == ("bgmix-0", "bgmix-1")
+    assert ViewPlan.parse(["plain"], mixes=4, seed=0).mixed == ()
+    with pytest.raises(ComixError, match=r"(?s)no view 'speed-1'.*speed-2 … speed-9"):
+        ViewPlan.parse(["speed-1"], 4, 0)
+    with pytest.raises(ComixError, match="--mixes must be between 0 and 64, not -1"):
+        ViewPlan.parse(["bgmix"], -1, 0)
+
+
+def test_presets_are_the_published_ones() -> None:
+    lambdas = {name: (recipe.lambda_bgm, recipe.lambda_tpl) for name, recipe in ADAPT_PRESETS.items()}
+    assert lambdas == {"ucf-hmdb": (0.1, 0.01), "hmdb-ucf": (0.1, 0.01), "jester": (0.1, 0.1), "epic": (0.01, 0.01)}
+    for recipe in ADAPT_PRESETS.values():
+        assert (recipe.warmstart_iterations, recipe.iterations, recipe.batch_size) == (4000, 10000, 8)
+        assert (recipe.lr, recipe.momentum, recipe.weight_decay) == (0.01, 0.9, 1e-7)
+        assert (recipe.temperature, recipe.pseudo_threshold, recipe.label_smoothing) == (0.5, 0.7, 0.1)
+    with pytest.raises(ComixError, match=r"(?s)no preset 'kinetics'.*ucf-hmdb"):
+        adapt_preset("kinetics")
+
+
+def test_warm_starts_may_be_shared_across_what_comes_after() -> None:
+    recipe = AdaptRecipe()
+    same = replace(recipe, lambda_bgm=0.5, lambda_tpl=0.0, mixing=False, iterations=1, seeds=4)
+    assert same.warmstart_json() == recipe.warmstart_json()
+    for changes in ({"lr": 1.0}, {"feature_norm": "none"}, {"reverse": True}, {"warmstart_iterations": 1}):
+        assert replace(recipe, **changes).warmstart_json() != recipe.warmstart_json()  # type: ignore[arg-type]
+
+
+def test_differences_name_the_field() -> None:
+    ours = {"a": {"b": 1, "c": [1]}, "d": 0}
+    assert differences(ours, {"a": {"b": 2, "c": [1]}}) == ["a.b: 1, there 2", "d: 0, there (absent)"]
+    assert differences(ours, ours) == []
