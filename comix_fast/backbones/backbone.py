@@ -1,0 +1,158 @@
+"""A frozen network that turns clips into features, and the one call that makes it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from comix_fast.backbones.network import VideoNetwork
+from comix_fast.backbones.precision import Precision, Prepared, prepare
+from comix_fast.backbones.registry import CLIP_SIZE, Architecture, architecture_of
+from comix_fast.backbones.state import fill
+from comix_fast.backbones.weights import KINETICS, RANDOM, LoadedWeights, load_weights
+from comix_fast.errors import ComixError, ShapeError, WeightsError
+
+_FORM = "1"
+"""Raised when a change of code changes features beyond rounding; part of every cache's key."""
+
+
+class Backbone(nn.Module):
+    """A frozen feature extractor: always in eval mode, no gradients kept.
+
+    Called with clips [B, 3, T, 224, 224], float in [-1, 1], it gives features [B, feature_dim], float32.
+
+    name, feature_dim: as in the registry.
+    weights_name: "kinetics400", "random" or the file's name; weights_sha256: digest of what was loaded.
+    precision: "fp32" or "bf16", as settled; precision_note: why, where it is not simply what was asked for.
+    has_classifier: whether logits() works. warning: a sentence to show and to record, or "".
+    """
+
+    def __init__(self, architecture: Architecture, weights: LoadedWeights, prepared: Prepared) -> None:
+        super().__init__()
+        self.network: VideoNetwork = prepared.network
+        self.name = architecture.name
+        self.feature_dim = architecture.feature_dim
+        self.weights_name = weights.name
+        self.weights_sha256 = weights.sha256
+        self.precision: Precision = prepared.precision
+        self.precision_note = prepared.note
+        self.has_classifier = weights.fitted.has_classifier
+        doubt = prepared.note if prepared.precision == "bf16" else ""
+        self.warning = "; ".join(sentence for sentence in (weights.warning, doubt) if sentence)
+        self._architecture = architecture
+        self.requires_grad_(False)
+        self.eval()
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """[B, 3, T, 224, 224] float in [-1, 1] -> [B, feature_dim] float32, on the same device.
+
+        Raises ShapeError for another shape or for integers.
+        """
+        expected = (3, CLIP_SIZE, CLIP_SIZE)
+        if clips.ndim != 5 or (clips.shape[1], *clips.shape[3:]) != expected or 0 in clips.shape:
+            raise ShapeError(
+                f"clips are {list(clips.shape)}, expected [B, 3, T, {CLIP_SIZE}, {CLIP_SIZE}] with B, T >= 1"
+            )
+        if not clips.is_floating_point():
+            raise ShapeError(f"clips are {clips.dtype}, expected floating point in [-1, 1]")
+        with _exact(clips.device):
+            features: Tensor = self.network(normalised(clips.float(), self._architecture))
+        return features
+
+    def logits(self, features: Tensor) -> Tensor:
+        """[B, feature_dim] -> Kinetics-400 logits [B, 400] float32.
+
+        Raises WeightsError where the weights brought no fitting classifier, ShapeError for another shape.
+        """
+        if not self.has_classifier:
+            raise WeightsError(
+                f"the weights {self.weights_name} have no classifier of {self._architecture.n_classes} classes",
+                hint=f"use --weights {KINETICS} where logits are needed; features need none",
+            )
+        if features.ndim != 2 or features.shape[1] != self.feature_dim:
+            raise ShapeError(f"features are {list(features.shape)}, expected [B, {self.feature_dim}]")
+        with _exact(features.device):
+            return self.network.classify(features.float())
+
+    def recipe(self) -> dict[str, Any]:
+        """What identifies its features, as plain JSON values: the backbone's part of a cache's key.
+
+        A file is known by its sha256 alone, so that renaming it keeps the key.
+        """
+        return {
+            "name": self.name,
+            "form": _FORM,
+            "weights": self.weights_name if self.weights_name in (KINETICS, RANDOM) else "file",
+            "weights_sha256": self.weights_sha256,
+            "precision": self.precision,
+            "feature_dim": self.feature_dim,
+            "input_size": self._architecture.input_size,
+            "mean": list(self._architecture.mean),
+            "std": list(self._architecture.std),
+        }
+
+    def train(self, mode: bool = True) -> Self:
+        """Stays in eval mode whatever is asked: batch norm is folded, and features must not depend on dropout."""
+        return super().train(False)
+
+
+def normalised(clips: Tensor, architecture: Architecture) -> Tensor:
+    """Clips in [-1, 1], resized and scaled as the network was trained. [B, 3, T, 224, 224] -> [B, 3, T, S, S]."""
+    size = architecture.input_size
+    if size != clips.shape[-1]:
+        # Linear along T too, which leaves T as it is; halving H and W this way is the mean of 2x2 pixels.
+        clips = F.interpolate(clips, (clips.shape[2], size, size), mode="trilinear", align_corners=False)
+    scale = clips.new_tensor([0.5 / std for std in architecture.std])
+    shift = clips.new_tensor(
+        [(0.5 - mean) / std for mean, std in zip(architecture.mean, architecture.std, strict=True)]
+    )
+    if bool((scale == 1).all()) and bool((shift == 0).all()):
+        return clips
+    return clips * scale.view(3, 1, 1, 1) + shift.view(3, 1, 1, 1)
+
+
+def _exact(device: torch.device) -> AbstractContextManager[None]:
+    """On CUDA: no TF32 under the name of float32, and the same algorithm for the same shape, every time."""
+    if device.type != "cuda":
+        return nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+
+
+def load_backbone(
+    name: str = "i3d",
+    weights: str | Path = KINETICS,
+    precision: str = "fp32",
+    device: str | torch.device = "cpu",
+) -> Backbone:
+    """A frozen backbone with its weights, ready on the device.
+
+    name: one of backbone_names(). weights: "kinetics400", "random", or a .safetensors, .pt or .pth file.
+    precision: "fp32", "bf16", or "auto": bf16 where the device has units for it and two check clips agree with
+        fp32 (cosine >= 0.999), else fp32 with the reason in precision_note.
+    Raises WeightsError for an unknown name or precision, and for weights absent, damaged or of another network;
+    ComixError for a device that is not here.
+    """
+    architecture = architecture_of(name)
+    place = _device(device)
+    with torch.device("meta"):
+        network = architecture.build()
+    loaded = load_weights(network, architecture, weights)
+    fill(network, loaded.fitted)
+    network.eval().requires_grad_(False)
+    prepared = prepare(network, precision, place, architecture.input_size)
+    return Backbone(architecture, loaded, prepared)
+
+
+def _device(device: str | torch.device) -> torch.device:
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled for CUDA
+        reason = str(error).strip().split("\n", 1)[0]
+        raise ComixError(f"no device {device} here", details=[reason], hint="choose --device cpu") from error
+    return place
