@@ -149,7 +149,7 @@ def test_backgrounds_tell_the_class_in_the_source_and_not_in_the_target(look, ti
     apart = np.linalg.norm(seen[:, None] - seen[None, :], axis=-1)
     np.fill_diagonal(apart, np.inf)
     told = float((labels[apart.argmin(1)] == labels).mean())
-    # Four in five source videos are in their class's place, so 0.8 is about the most there is to tell.
+    # Nine in ten source videos are in their class's place, so 0.9 is about the most there is to tell.
     assert told >= 0.55 if tied else told <= 1 / len(CLASSES)
 
 
@@ -159,5 +159,6 @@ def test_places_are_shared_out_as_promised() -> None:
 
     for class_index in range(len(CLASSES)):
         counts = np.bincount(places(SOURCE, class_index), minlength=6)
-        assert counts[class_index] >= 24
+        assert counts[class_index] >= 27
+        assert counts.sum() - counts[class_index] > 0
         assert np.bincount(places(TARGET, class_index), minlength=6).tolist() == [5] * 6
