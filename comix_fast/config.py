@@ -165,15 +165,11 @@ class AdaptRecipe:
             _require(getattr(self, name) >= 0, name, getattr(self, name), "must not be below 0")
         for name in ("dropout", "momentum", "label_smoothing"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "must be in [0, 1)")
-        _require(
-            0 <= self.pseudo_threshold <= 1, "pseudo_threshold", self.pseudo_threshold, "must be in [0, 1]"
-        )
+        _require(0 <= self.pseudo_threshold <= 1, "pseudo_threshold", self.pseudo_threshold, "must be in [0, 1]")
 
     def with_changes(self, changes: Mapping[str, Any]) -> AdaptRecipe:
         """This recipe with some fields set; None leaves a field as it is."""
-        return dataclasses.replace(
-            self, **{name: value for name, value in changes.items() if value is not None}
-        )
+        return dataclasses.replace(self, **{name: value for name, value in changes.items() if value is not None})
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, one per field."""

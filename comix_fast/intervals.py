@@ -55,9 +55,7 @@ def summarise(values: Sequence[float]) -> Summary:
     numbers = [float(value) for value in values]
     if not numbers:
         raise ComixError("no values to summarise", hint="give one number per seed, at least one")
-    broken = [
-        f"value {place} = {number}" for place, number in enumerate(numbers) if not math.isfinite(number)
-    ]
+    broken = [f"value {place} = {number}" for place, number in enumerate(numbers) if not math.isfinite(number)]
     if broken:
         raise ComixError(f"{len(broken):,} of {len(numbers):,} values are not finite", [first_few(broken)])
     n = len(numbers)

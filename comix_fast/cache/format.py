@@ -101,9 +101,7 @@ def mark(element: h5py.HLObject, encoding: str) -> None:
 def check_encoding(found_type: object, found_version: object, encoding: str, where: str) -> None:
     """Raises CacheError unless the marks are those of `encoding`, naming the element."""
     if found_type != encoding:
-        raise CacheError(
-            f"{where} is not a {encoding} but {found_type!r}", hint="the file is foreign or damaged"
-        )
+        raise CacheError(f"{where} is not a {encoding} but {found_type!r}", hint="the file is foreign or damaged")
     if found_version != VERSIONS[encoding]:
         raise CacheError(
             f"{where} has the form {encoding} {found_version}, this comix-fast reads {VERSIONS[encoding]}",
@@ -235,7 +233,5 @@ def read_view(file: h5py.File, name: str, n_videos: int, where: str) -> ShardVie
         and (view.donor is None or view.gamma is None or len(view.donor) == len(view.gamma) == n_videos)
     )
     if not sound:
-        raise CacheError(
-            f"{where}:/views/{name} has arrays that do not fit together", hint="the file is damaged"
-        )
+        raise CacheError(f"{where}:/views/{name} has arrays that do not fit together", hint="the file is damaged")
     return view

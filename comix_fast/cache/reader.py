@@ -114,9 +114,7 @@ class FeatureCache:
             for row, video in enumerate(form.read_videos(file, str(path))):
                 if video.id in self._where:
                     other = self._where[video.id][0].name
-                    raise CacheError(
-                        f"{video.id} is in two shards, {other} and {path.name}", hint="remove one"
-                    )
+                    raise CacheError(f"{video.id} is in two shards, {other} and {path.name}", hint="remove one")
                 self._where[video.id] = path, row
                 self._rows[video.id] = video
 
@@ -148,9 +146,7 @@ class FeatureCache:
         A target without a test list is measured on its training videos: videos("target", "test") are these.
         """
         return [
-            CachedVideo(video, domain, label)
-            for video, label in self._listed(domain, split)
-            if video in self._where
+            CachedVideo(video, domain, label) for video, label in self._listed(domain, split) if video in self._where
         ]
 
     def views(self, video: str) -> tuple[str, ...]:

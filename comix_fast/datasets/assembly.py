@@ -107,9 +107,7 @@ def _split_ids(domain: Domain) -> Domain:
         domain,
         train=tuple(dataclasses.replace(video, id=f"train/{video.id}") for video in domain.train),
         test=tuple(
-            dataclasses.replace(
-                video, id=f"{'train' if written_place(video) in names else 'test'}/{video.id}"
-            )
+            dataclasses.replace(video, id=f"{'train' if written_place(video) in names else 'test'}/{video.id}")
             for video in test
         ),
     )
@@ -148,9 +146,7 @@ def caveats(dataset: Dataset) -> list[str]:
         train = {written_place(video) for video in domain.train}
         both = sum(written_place(video) in train for video in domain.test)
         if both:
-            effect = {"source": "trained on with their labels", "target": "adapted on without their labels"}[
-                role
-            ]
+            effect = {"source": "trained on with their labels", "target": "adapted on without their labels"}[role]
             notes.append(
                 f"{both:,} of the {len(domain.test):,} test videos of {domain.name} ({role}) are also "
                 f"training videos, {effect}"

@@ -93,8 +93,7 @@ def labelled_videos(scans: dict[str, Scan], classes: Sequence[str], under: Path)
 def flat_videos(found: Scan, under: Path) -> tuple[Video, ...]:
     """The videos straight in a folder, without labels; their ids are their paths below `under`."""
     return tuple(
-        Video((found.root / name).relative_to(under).as_posix(), found.root / name, None)
-        for name in found.videos
+        Video((found.root / name).relative_to(under).as_posix(), found.root / name, None) for name in found.videos
     )
 
 

@@ -50,9 +50,7 @@ def require_domain_names(source: str, target: str) -> None:
     """Raises DatasetError unless both are names that can stand before a "/" in an id, and differ."""
     for name in (source, target):
         if not name.strip() or "/" in name or not plain_name(name):
-            raise DatasetError(
-                f"a domain can't be called {name!r}", hint="use letters, digits, spaces, - and _"
-            )
+            raise DatasetError(f"a domain can't be called {name!r}", hint="use letters, digits, spaces, - and _")
     if source == target:
         raise DatasetError(f"source and target are both called {source!r}", hint="give them different names")
 

@@ -41,8 +41,7 @@ class Missing:
         root = self.domain.origin.root
         under = "" if root is None else f" under {root}"
         return (
-            f"{len(self.videos):,} of {self.total:,} videos of {self.domain.list_name(self.split)} "
-            f"have no file{under}"
+            f"{len(self.videos):,} of {self.total:,} videos of {self.domain.list_name(self.split)} have no file{under}"
         )
 
 
@@ -92,9 +91,7 @@ def _error(missing: tuple[Missing, ...], gone: list[Missing], allowed: bool) -> 
     details = [first_few(video.id for video in first.videos), LOOKED_FOR, *(one.sentence for one in others)]
     roots = [root for one in missing if (root := one.domain.origin.root) is not None and not root.is_dir()]
     details += [f"there is no folder {root}" for root in dict.fromkeys(roots)]
-    advice = " and ".join(
-        dict.fromkeys(one.domain.origin.advice for one in missing if one.domain.origin.advice)
-    )
+    advice = " and ".join(dict.fromkeys(one.domain.origin.advice for one in missing if one.domain.origin.advice))
     ways = [advice] if advice else []
     if not gone and not allowed:
         ways.append("pass --allow-missing to leave them out")
@@ -145,9 +142,7 @@ def _match(path: Path, links: dict[str, bool], stems: dict[str, str]) -> Hit | N
 def _with_files(domain: Domain, found: Found) -> Domain:
     def present(videos: tuple[Video, ...]) -> tuple[Video, ...]:
         return tuple(
-            dataclasses.replace(video, path=hit.path)
-            for video in videos
-            if (hit := found[video.path]) is not None
+            dataclasses.replace(video, path=hit.path) for video in videos if (hit := found[video.path]) is not None
         )
 
     return dataclasses.replace(

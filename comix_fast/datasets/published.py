@@ -149,9 +149,7 @@ def _epic_domain(side: _Side, base_dir: Path, splits: Path) -> Domain:
     def videos(name: str, split: Split) -> tuple[Video, ...]:
         return read_segments(splits / name, root / split / side.name)
 
-    return Domain(
-        side.name, videos(side.train, "train"), videos(side.test, "test"), _origin(side, base_dir, root)
-    )
+    return Domain(side.name, videos(side.train, "train"), videos(side.test, "test"), _origin(side, base_dir, root))
 
 
 def read_segments(path: Path, root: Path) -> tuple[Video, ...]:
@@ -166,15 +164,12 @@ def read_segments(path: Path, root: Path) -> tuple[Video, ...]:
     if numbers:
         raise DatasetError(f"{path} has other than whole numbers in {', '.join(numbers)}")
     rows = list(zip(*(columns[name].tolist() for name in _EPIC_COLUMNS), strict=True))
-    _require_rows(
-        path, "have no plain video id", [row for row in rows if not _is_video_id(row[1])], len(rows)
-    )
+    _require_rows(path, "have no plain video id", [row for row in rows if not _is_video_id(row[1])], len(rows))
     _require_rows(path, "have no frames", [row for row in rows if not 0 <= row[2] < row[3]], len(rows))
     outside = [row for row in rows if not 0 <= row[4] < len(EPIC_CLASSES)]
     _require_rows(path, f"have a verb class outside 0 … {len(EPIC_CLASSES) - 1}", outside, len(rows))
     return tuple(
-        Video(f"{video}_{uid}", root / video, verb, (first + 1, stop))
-        for uid, video, first, stop, verb in rows
+        Video(f"{video}_{uid}", root / video, verb, (first + 1, stop)) for uid, video, first, stop, verb in rows
     )
 
 

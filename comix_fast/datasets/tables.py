@@ -100,9 +100,7 @@ def videos_of(
             f"{len(outside):,} of {len(rows):,} labels of {where} are not among the {len(classes)} classes",
             [first_few(f"{row.label!a} (line {row.line})" for row in outside), f"a label is one of {known}"],
         )
-    return tuple(
-        Video(row.video, root / row.video, None if row.label is None else indices[row.label]) for row in rows
-    )
+    return tuple(Video(row.video, root / row.video, None if row.label is None else indices[row.label]) for row in rows)
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:

@@ -123,9 +123,7 @@ def _domain_keys(content: Mapping[str, Any], role: Role, path: Path) -> dict[str
         raise DatasetError(f"{path} has no table [{role}]", [f"it needs the keys {', '.join(_DOMAIN_KEYS)}"])
     _require_known(table, _DOMAIN_KEYS, f"[{role}] of {path}")
     wrong = [f"{key} is {_kind(value)}" for key, value in table.items() if not isinstance(value, str)]
-    wrong += [
-        f"{key} is empty" for key, value in table.items() if isinstance(value, str) and not value.strip()
-    ]
+    wrong += [f"{key} is empty" for key, value in table.items() if isinstance(value, str) and not value.strip()]
     if "train" not in table:
         wrong.append("train is missing")
     if wrong:

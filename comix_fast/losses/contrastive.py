@@ -31,9 +31,7 @@ def supervised_contrastive(
     n_items, n_views, _ = views.shape
     for name, given in (("labels", labels), ("keep", keep)):
         if given is not None and given.shape != (n_items,):
-            raise ShapeError(
-                f"{name} must be [{n_items}] to match views {list(views.shape)}, not {list(given.shape)}"
-            )
+            raise ShapeError(f"{name} must be [{n_items}] to match views {list(views.shape)}, not {list(given.shape)}")
     items = torch.arange(n_items, device=views.device)
     groups = (items if labels is None else labels).repeat(n_views)
     kept = (torch.ones_like(items, dtype=torch.bool) if keep is None else keep).repeat(n_views)

@@ -57,9 +57,7 @@ def comix_loss(
         streams |= _mixed_streams(source, target, source_mixed, target_mixed)
     sizes = [len(stream) for stream in streams.values()]
     fast, slow = head.two_speeds(torch.cat(list(streams.values())), slow_index)
-    logits = dict(
-        zip(streams, zip(torch.split(fast, sizes), torch.split(slow, sizes), strict=True), strict=True)
-    )
+    logits = dict(zip(streams, zip(torch.split(fast, sizes), torch.split(slow, sizes), strict=True), strict=True))
 
     zero = fast.new_zeros(())
     cls = classification_loss(logits["source"][0], labels, label_smoothing)
@@ -70,9 +68,7 @@ def comix_loss(
     pseudo = None
     if lambda_tpl:
         pseudo = pseudo_labels(*logits["target"], threshold=pseudo_threshold)
-        tpl = supervised_contrastive(
-            _speeds(logits["target"]), pseudo.label, temperature, keep=pseudo.confident
-        )
+        tpl = supervised_contrastive(_speeds(logits["target"]), pseudo.label, temperature, keep=pseudo.confident)
     return LossTerms(cls, bgm, tpl, cls + lambda_bgm * bgm + lambda_tpl * tpl, pseudo)
 
 
@@ -85,9 +81,7 @@ def _mixed_streams(
         raise ShapeError("background mixing needs the mixed clips of both domains, or of neither")
     for name, plain, mixed in (("source", source, source_mixed), ("target", target, target_mixed)):
         if plain.shape != mixed.shape:
-            raise ShapeError(
-                f"{name}_mixed {list(mixed.shape)} must have the shape of {name} {list(plain.shape)}"
-            )
+            raise ShapeError(f"{name}_mixed {list(mixed.shape)} must have the shape of {name} {list(plain.shape)}")
     return {"source_mixed": source_mixed, "target_mixed": target_mixed}
 
 
@@ -96,9 +90,7 @@ def _speeds(pair: tuple[Tensor, Tensor]) -> Tensor:
     return torch.softmax(torch.stack(pair, dim=1), dim=2)
 
 
-def _same_video(
-    logits: dict[str, tuple[Tensor, Tensor]], names: tuple[str, str], temperature: float
-) -> Tensor:
+def _same_video(logits: dict[str, tuple[Tensor, Tensor]], names: tuple[str, str], temperature: float) -> Tensor:
     """Temporal contrast within one domain: a video's speeds, mixed or not, are positives of each other."""
     views = torch.cat([_speeds(logits[name]) for name in names if name in logits])
     videos = torch.arange(len(logits[names[0]][0]), device=views.device)

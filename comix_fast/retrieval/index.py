@@ -55,9 +55,7 @@ def l2_normalise(vectors: Floats, ids: Sequence[str] | None = None) -> Float32s:
     return unit
 
 
-def search(
-    queries: Float32s, gallery: Float32s, k: int, exclude: Int64s | None = None
-) -> tuple[Float32s, Int64s]:
+def search(queries: Float32s, gallery: Float32s, k: int, exclude: Int64s | None = None) -> tuple[Float32s, Int64s]:
     """The k gallery rows most similar to each query, by cosine, exactly.
 
     queries: [Q, D], gallery: [N, D] float32 with rows of norm 1, as l2_normalise returns them.
@@ -122,9 +120,7 @@ def check_pair(queries: Float32s, gallery: Float32s, exclude: Int64s | None) -> 
         raise ComixError("the gallery is empty: there is nothing to search", hint="choose another gallery")
     for name, vectors in (("queries", queries), ("gallery", gallery)):
         if vectors.dtype != np.float32:
-            raise ShapeError(
-                f"{name} must be float32, got {vectors.dtype}", hint="pass them through l2_normalise"
-            )
+            raise ShapeError(f"{name} must be float32, got {vectors.dtype}", hint="pass them through l2_normalise")
         squares = np.einsum("nd,nd->n", vectors, vectors)
         wrong = int((~(np.abs(squares - 1) < 1e-3)).sum())  # written so that NaN counts as wrong
         if wrong:

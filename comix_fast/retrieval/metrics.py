@@ -62,9 +62,7 @@ def relevant_counts(query_labels: Int64s, gallery_labels: Int64s, exclude: Int64
     query_labels: [Q], gallery_labels: [N], exclude: [Q] gallery rows or -1, as in search. Returns [Q] int64;
     0 for unlabelled queries.
     """
-    per_label = np.bincount(
-        gallery_labels[gallery_labels >= 0], minlength=int(query_labels.max(initial=0)) + 1
-    )
+    per_label = np.bincount(gallery_labels[gallery_labels >= 0], minlength=int(query_labels.max(initial=0)) + 1)
     counts = np.where(query_labels >= 0, per_label[query_labels], 0).astype(np.int64)
     if exclude is not None:
         own = (exclude >= 0) & (query_labels >= 0) & (gallery_labels[exclude] == query_labels)
@@ -133,17 +131,11 @@ def knn_predict(neighbour_labels: Int64s, similarity: Float32s, vote: Vote = "ma
     Classes with equal votes: the one with the nearest voter wins. Returns [Q] int64.
     Raises ShapeError for shapes that differ, ComixError for an unlabelled neighbour.
     """
-    if (
-        neighbour_labels.ndim != 2
-        or 0 in neighbour_labels.shape[1:]
-        or neighbour_labels.shape != similarity.shape
-    ):
+    if neighbour_labels.ndim != 2 or 0 in neighbour_labels.shape[1:] or neighbour_labels.shape != similarity.shape:
         shapes = f"{list(neighbour_labels.shape)} and {list(similarity.shape)}"
         raise ShapeError(f"neighbour labels and similarity must both be [Q, k], k at least 1, got {shapes}")
     if (neighbour_labels < 0).any():
-        raise ComixError(
-            "an unlabelled neighbour can't vote", hint="search the labelled part of the gallery only"
-        )
+        raise ComixError("an unlabelled neighbour can't vote", hint="search the labelled part of the gallery only")
     weights = np.ones(similarity.shape)
     if vote == "similarity":
         wide = similarity.astype(np.float64)
@@ -195,11 +187,7 @@ def mean_score(name: str, values: Float64s, query_labels: Int64s) -> Score:
 
 
 def _relevant(neighbour_labels: Int64s, query_labels: Int64s) -> Bools:
-    if (
-        neighbour_labels.ndim != 2
-        or neighbour_labels.shape[1] == 0
-        or query_labels.shape != neighbour_labels.shape[:1]
-    ):
+    if neighbour_labels.ndim != 2 or neighbour_labels.shape[1] == 0 or query_labels.shape != neighbour_labels.shape[:1]:
         shapes = f"{list(neighbour_labels.shape)} and {list(query_labels.shape)}"
         raise ShapeError(f"neighbour and query labels must be [Q, k] and [Q], k at least 1, got {shapes}")
     relevant: Bools = neighbour_labels == query_labels[:, None]

@@ -38,9 +38,7 @@ class Embeddings:
 
     def __post_init__(self) -> None:
         if self.vectors.ndim != 2 or not len(self.ids) == len(self.vectors) == len(self.labels):
-            got = (
-                f"{len(self.ids):,} ids, vectors {list(self.vectors.shape)}, labels {list(self.labels.shape)}"
-            )
+            got = f"{len(self.ids):,} ids, vectors {list(self.vectors.shape)}, labels {list(self.labels.shape)}"
             raise ShapeError(f"embeddings must be N ids, vectors [N, D] and labels [N], got {got}")
         if self.labels.ndim != 1 or self.labels.dtype.kind not in "iu" or (self.labels < -1).any():
             raise ShapeError("labels must be [N] whole numbers of at least -1 (-1: unlabelled)")
@@ -131,9 +129,7 @@ def evaluate(
     queries, items = l2_normalise(query.vectors, query.ids), l2_normalise(gallery.vectors, gallery.ids)
     exclude = check_pair(queries, items, np.arange(len(queries)) if same_set else None)
     similarity, index, tied = _search_with_ties(queries, items, k, exclude)
-    listed = tuple(
-        _listed(query, place, gallery, similarity[place], index[place]) for place in range(len(queries))
-    )
+    listed = tuple(_listed(query, place, gallery, similarity[place], index[place]) for place in range(len(queries)))
     labelled = np.flatnonzero(gallery.labels >= 0)
     scores: tuple[Score, ...] = ()
     if labelled.size:
@@ -182,9 +178,7 @@ def _average_precisions(ranked: _Ranked, query_labels: Int64s, chunk: int | None
     return precisions
 
 
-def _search_with_ties(
-    queries: Float32s, gallery: Float32s, k: int, exclude: Int64s
-) -> tuple[Float32s, Int64s, int]:
+def _search_with_ties(queries: Float32s, gallery: Float32s, k: int, exclude: Int64s) -> tuple[Float32s, Int64s, int]:
     """search, and how many queries have an equally similar item just beyond their k-th."""
     eligible = len(gallery) - int((exclude >= 0).any())
     if k < 1 or k >= eligible:  # nothing beyond the k-th; or search says what is wrong with k
@@ -201,9 +195,7 @@ def _renumbered(exclude: Int64s, kept: Int64s) -> Int64s:
     return np.where(present, place, -1).astype(np.int64)
 
 
-def _listed(
-    query: Embeddings, place: int, gallery: Embeddings, similarity: Float32s, index: Int64s
-) -> QueryNeighbours:
+def _listed(query: Embeddings, place: int, gallery: Embeddings, similarity: Float32s, index: Int64s) -> QueryNeighbours:
     label = int(query.labels[place])
     neighbours = []
     for near, row in zip(similarity, index, strict=True):

@@ -192,9 +192,7 @@ def _measure(task: Task, head: TemporalGraph) -> dict[str, Any]:
     """The label-free score that selects, on the unlabelled training videos; the accuracy, which decides nothing."""
     banks = task.banks
     unlabelled = predict_logits(head, banks.target, task.norms[1])
-    measured = (
-        unlabelled if banks.measured is banks.target else predict_logits(head, banks.measured, task.norms[1])
-    )
+    measured = unlabelled if banks.measured is banks.target else predict_logits(head, banks.measured, task.norms[1])
     return {"infomax": infomax(unlabelled), "target_accuracy": accuracy(measured, banks.measured.labels)}
 
 
@@ -208,9 +206,7 @@ def _save_checkpoint(
     runs.save_tensors(files.root / runs.CHECKPOINT, tensors, metadata)
 
 
-def _resume(
-    task: Task, files: SeedFolder, head: TemporalGraph, optimiser: torch.optim.SGD, phase: str
-) -> int:
+def _resume(task: Task, files: SeedFolder, head: TemporalGraph, optimiser: torch.optim.SGD, phase: str) -> int:
     """Loads the phase's checkpoint, if any; returns how many iterations are done. Later metrics are dropped."""
     path = files.root / runs.CHECKPOINT
     done = 0
@@ -248,9 +244,7 @@ def _bound(task: Task, folder: RunFolder, files: SeedFolder, seed: int, reporter
     if any(line["phase"] == SUPERVISED for line in files.metrics()):
         return
     with reporter.progress(f"seed {seed}: target-supervised bound", 1, "heads") as advance:
-        value = supervised_accuracy(
-            task.recipe, task.banks, task.norms[1], seed, lambda: _seeded_head(folder, seed)
-        )
+        value = supervised_accuracy(task.recipe, task.banks, task.norms[1], seed, lambda: _seeded_head(folder, seed))
         advance(1)
     line = {"seed": seed, "phase": SUPERVISED, "iteration": task.recipe.warmstart_iterations}
     files.keep_metrics([{**line, "target_accuracy": value}])
@@ -260,8 +254,7 @@ def _write_predictions(task: Task, folder: RunFolder, files: SeedFolder, seed: i
     names = [name for name in (runs.SOURCE_ONLY, runs.LAST, runs.SELECTED) if files.head_path(name).exists()]
     bank, classes = task.banks.measured, folder.meta["classes"]
     columns = {
-        name: predict_logits(folder.load_head(seed, name), bank, task.norms[1]).argmax(dim=1).tolist()
-        for name in names
+        name: predict_logits(folder.load_head(seed, name), bank, task.norms[1]).argmax(dim=1).tolist() for name in names
     }
     with (
         whole_file(files.root / "predictions.csv") as partial,

@@ -64,9 +64,7 @@ class FeatureBank:
     def draw_mixed(self, videos: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """[b] video numbers -> plain and mixed clips at the same starts, [b, B, D] float16 each."""
         if self.mixed is None or self.mixed_rows is None:
-            raise CacheError(
-                "this cache has no background-mixed views", hint="extract with --mixes, or use --no-bgm"
-            )
+            raise CacheError("this cache has no background-mixed views", hint="extract with --mixes, or use --no-bgm")
         draw = torch.randint(len(self.mixed), (len(videos),), generator=generator)
         return self.clips[self.mixed_rows[draw, videos]], self.mixed[draw, videos]
 
@@ -87,9 +85,7 @@ class FeatureBank:
         """Mean and standard deviation of the clips of this bank's videos, all candidates counted."""
         first = self.bin_first[:, 0]
         counts = self.bin_size.sum(dim=1)
-        rows = torch.cat(
-            [torch.arange(f, f + n) for f, n in zip(first.tolist(), counts.tolist(), strict=True)]
-        )
+        rows = torch.cat([torch.arange(f, f + n) for f, n in zip(first.tolist(), counts.tolist(), strict=True)])
         std, mean = torch.std_mean(self.clips[rows].float(), dim=0, correction=0)
         # Features that never vary say nothing; the floor keeps them from being blown up.
         return Standardise(mean, std.clamp_min(STD_FLOOR))
@@ -157,9 +153,7 @@ def load_banks(cache: FeatureCache, mixed: bool, reverse: bool = False) -> Banks
     if cache.has_test(target_domain):
         measured = load_bank(cache, cache.videos(target_domain, "test"), mixed=False)
     transductive = set(measured.ids) <= set(target.ids)
-    return Banks(
-        source, target, measured, transductive, (cache.names[source_domain], cache.names[target_domain])
-    )
+    return Banks(source, target, measured, transductive, (cache.names[source_domain], cache.names[target_domain]))
 
 
 def feature_norms(banks: Banks, norm: FeatureNorm) -> tuple[Standardise, Standardise]:

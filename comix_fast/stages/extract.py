@@ -144,9 +144,7 @@ def _plans(
         (
             domain,
             [
-                plan_video(
-                    recipe, video, surveys, train[OTHER[domain]] if video.id in members[domain] else ()
-                )
+                plan_video(recipe, video, surveys, train[OTHER[domain]] if video.id in members[domain] else ())
                 for video in videos
             ],
         )
@@ -163,9 +161,7 @@ def plan_video(recipe: ExtractRecipe, video: Video, surveys: Surveys, donors: Se
     mixes: dict[str, MixDraw] = {}
     if donors:
         for view in views.mixed:
-            mixes[view] = draw_mix(
-                plan, video.id, view, donors, surveys.rows.__contains__, views.seed, views.gamma_max
-            )
+            mixes[view] = draw_mix(plan, video.id, view, donors, surveys.rows.__contains__, views.seed, views.gamma_max)
             starts[view], speeds[view] = mixes[view].starts, 1
     requests = [request for view in starts for request in _requests(plan, view, starts[view], speeds[view])]
     return VideoPlan(video, row, tuple(requests), starts, mixes)

@@ -38,8 +38,7 @@ def chosen_steps(lines: Sequence[Line]) -> dict[str, dict[str, Any]]:
             "oracle": max(lines, key=lambda line: line["target_accuracy"] or 0.0),
         }
     return {
-        name: {"iteration": line["iteration"], "accuracy": line["target_accuracy"]}
-        for name, line in picked.items()
+        name: {"iteration": line["iteration"], "accuracy": line["target_accuracy"]} for name, line in picked.items()
     }
 
 

@@ -54,9 +54,7 @@ def run(
     """
     for name in (query, gallery):
         if name not in DOMAINS:
-            raise ComixError(
-                f"there is no domain {name!r}", hint="--query and --gallery take source or target"
-            )
+            raise ComixError(f"there is no domain {name!r}", hint="--query and --gallery take source or target")
     reverse = from_run is not None and from_run.recipe.reverse
     banks = load_banks(cache, mixed=False, reverse=reverse)
     spaces = {BACKBONE: _backbone_space(banks)}
@@ -130,7 +128,5 @@ def _head_spaces(
                 for domain, bank in _searched(banks).items()
             }
     if not spaces:
-        raise RunError(
-            f"{files.root} holds no head yet", hint="finish the run: comix adapt with the same options"
-        )
+        raise RunError(f"{files.root} holds no head yet", hint="finish the run: comix adapt with the same options")
     return spaces

@@ -36,12 +36,11 @@ CHECKPOINT = "checkpoint.safetensors"
 SOURCE_ONLY, LAST, SELECTED = "source-only", "last", "selected"
 
 
-def save_tensors(
-    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
-) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Writes a safetensors file whole."""
     with whole_file(path) as partial:
-        contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+        # safetensors refuses tensors that share memory, as one norm for both domains does.
+        contiguous = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
         save_file(contiguous, str(partial), dict(metadata or {}))
 
 
@@ -52,9 +51,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             metadata = dict(file.metadata() or {})
         return load_file(str(path)), metadata
     except (OSError, SafetensorError) as error:
-        raise RunError(
-            f"{path} can't be read: {error}", hint="delete the run folder and adapt again"
-        ) from error
+        raise RunError(f"{path} can't be read: {error}", hint="delete the run folder and adapt again") from error
 
 
 def read_json(path: Path) -> Any:
@@ -142,6 +139,9 @@ class RunFolder:
                 )
             if meta["recipe"] == run.meta["recipe"]:
                 return run
+            # More, fewer or other seeds: the finished ones stay, results are over those asked for now.
+            write_json(root / RUN, meta)
+            return cls(root)
         if root.exists() and any(root.iterdir()):
             raise RunError(f"{root} is not empty and holds no run", hint="choose another --name")
         write_json(root / RUN, meta)
@@ -169,20 +169,13 @@ class RunFolder:
         named = {"source": source, "target": target}
         save_tensors(
             self.root / NORM,
-            {
-                f"{domain}.{part}": getattr(norm, part)
-                for domain, norm in named.items()
-                for part in norm._fields
-            },
+            {f"{domain}.{part}": getattr(norm, part) for domain, norm in named.items() for part in norm._fields},
         )
 
     def load_norms(self) -> dict[str, Standardise]:
         """How the source's and the target's features were standardised."""
         tensors, _ = load_tensors(self.root / NORM)
         try:
-            return {
-                name: Standardise(tensors[f"{name}.mean"], tensors[f"{name}.std"])
-                for name in ("source", "target")
-            }
+            return {name: Standardise(tensors[f"{name}.mean"], tensors[f"{name}.std"]) for name in ("source", "target")}
         except KeyError as error:
             raise RunError(f"{self.root / NORM} lacks {error}") from error

@@ -29,9 +29,7 @@ class Progressed(NamedTuple):
 
 def new_optimiser(head: TemporalGraph, recipe: AdaptRecipe) -> torch.optim.SGD:
     """SGD with momentum, as published."""
-    return torch.optim.SGD(
-        head.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-    )
+    return torch.optim.SGD(head.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
 
 
 def cosine_lr(base: float, iteration: int, iterations: int) -> float:

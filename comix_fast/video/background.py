@@ -124,9 +124,7 @@ def median_background(frames: Iterable[Frame], size: int = FRAME_SIZE) -> tuple[
     return resize_frame(median.result(), size), median.count
 
 
-def mix_background(
-    clip: npt.NDArray[np.generic], background: npt.NDArray[np.generic], gamma: float
-) -> Floats:
+def mix_background(clip: npt.NDArray[np.generic], background: npt.NDArray[np.generic], gamma: float) -> Floats:
     """(1 − gamma) · clip + gamma · background, float32, in the scale that both are given in.
 
     clip: [..., H, W, 3], a clip or a batch of them. background: [H, W, 3], or any shape that broadcasts.

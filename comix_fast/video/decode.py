@@ -12,9 +12,7 @@ from comix_fast.video.pyav_files import PyavStream
 from comix_fast.video.torchcodec_files import TorchcodecStream
 
 
-def open_stream(
-    path: str | Path, segment: Segment | None = None, decoder: str | Decoder = "auto"
-) -> FrameStream:
+def open_stream(path: str | Path, segment: Segment | None = None, decoder: str | Decoder = "auto") -> FrameStream:
     """Open a video file or a folder of frames; use it in a `with`, iterate it once.
 
     segment: first and last frame, both included. For a folder these are the numbers in the files' names,

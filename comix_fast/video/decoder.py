@@ -103,9 +103,7 @@ def _torchcodec_difference() -> str:
         return error.message.split(": ", 1)[-1]
 
 
-def _compare(
-    probes: tuple[tuple[str, str, str, int, int], ...], agree: Callable[[Frame, Frame], bool]
-) -> str:
+def _compare(probes: tuple[tuple[str, str, str, int, int], ...], agree: Callable[[Frame, Frame], bool]) -> str:
     with tempfile.TemporaryDirectory(prefix="comix-") as folder:
         for file, codec, encoder, width, height in probes:
             path = Path(folder) / file

@@ -52,9 +52,7 @@ class ClipPlan:
 
 
 @functools.cache
-def plan_clips(
-    n_frames: int, clip_length: int = 8, stride: int = 4, bins: int = 16, min_frames: int = 72
-) -> ClipPlan:
+def plan_clips(n_frames: int, clip_length: int = 8, stride: int = 4, bins: int = 16, min_frames: int = 72) -> ClipPlan:
     """Plan the clips of a video of n_frames frames (CoMix, published code).
 
     A video of fewer than min_frames frames is slowed down: each frame is shown ceil(min_frames / n_frames)
@@ -71,9 +69,7 @@ def plan_clips(
 
     Raises PlanError for numbers below 1, and where there are fewer candidates than bins.
     """
-    _check_positive(
-        n_frames=n_frames, clip_length=clip_length, stride=stride, bins=bins, min_frames=min_frames
-    )
+    _check_positive(n_frames=n_frames, clip_length=clip_length, stride=stride, bins=bins, min_frames=min_frames)
     repeat = -(-min_frames // n_frames)
     covered = -(-clip_length // stride)
     n_clips = n_frames * repeat // stride - covered

@@ -82,9 +82,7 @@ class PyavStream(FrameStream):
         reformatter = VideoReformatter()
         for frame in self._decoded():
             try:
-                rgb = np.asarray(
-                    reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray(), np.uint8
-                )
+                rgb = np.asarray(reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray(), np.uint8)
             except (av.FFmpegError, ValueError) as error:
                 raise self.error(f"has frames of pixel format {frame.format.name}: {error}") from error
             quarter_turns = round(frame.rotation / 90) % 4
@@ -131,9 +129,7 @@ class PyavStream(FrameStream):
         if self._container.format.name == MOVIE:
             listed = max((entry.pos + entry.size for entry in self._stream.index_entries), default=0)
             if listed > self._container.size:
-                raise self.error(
-                    f"is cut short: {listed - self._container.size:,} bytes that it lists are missing"
-                )
+                raise self.error(f"is cut short: {listed - self._container.size:,} bytes that it lists are missing")
         declared = self._declared_seconds()
         slack = max(SLACK_FRAMES / (self.fps or 10), SLACK_SHARE * declared)
         if self._end < declared - slack:

@@ -1,0 +1,258 @@
+"""The command line: one function per command, each parses, calls and prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from comix_fast.console import Terminal
+from comix_fast.errors import ComixError, DatasetError
+from comix_fast.options import (
+    BackboneName,
+    BatchClips,
+    CacheFolder,
+    DecoderName,
+    Device,
+    Json,
+    Precision,
+    Quiet,
+    Threads,
+    Weights,
+    adapt_options,
+    takes_adapt_options,
+)
+from comix_fast.version import __version__
+
+INTERRUPTED = 130
+app = typer.Typer(
+    name="comix",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Unsupervised video domain adaptation on a feature cache: extract once, adapt in minutes.\n\n"
+    "Add --debug to any command for a full traceback.",
+    epilog="Start with `comix demo`, or on your own folders of class folders: "
+    "`comix extract --source A --target B --out cache/ab`, then `comix adapt --from-cache cache/ab`.",
+)
+cache_app = typer.Typer(no_args_is_help=True, help="Look at feature caches.")
+app.add_typer(cache_app, name="cache")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs a command and exits: 0 well, 1 done but some videos failed, 2 an error of input, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    try:
+        app(args=[word for word in arguments if word != "--debug"], prog_name="comix")
+    except ComixError as error:
+        if debug:
+            traceback.print_exc()
+        Console(stderr=True, highlight=False).print(f"error: {error}", markup=False, soft_wrap=True, style="red")
+        sys.exit(2)
+    except (BrokenPipeError, MemoryError, OSError) as error:
+        if debug:
+            traceback.print_exc()
+        print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            print("interrupted: what is finished is kept; the same command goes on from there", file=sys.stderr)
+        raise
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Nothing to do before a command."""
+
+
+def _print(value: Any, as_json: bool, rendered: Any) -> None:
+    """Results go to stdout: JSON for scripts, else what people read."""
+    if as_json:
+        print(json.dumps(value, indent=2, ensure_ascii=False))
+    else:
+        console = Console(highlight=False)
+        # A pipe has no width: names must not be folded at 80 columns.
+        console.width = console.width if console.is_terminal else 200
+        console.print(rendered)
+
+
+@app.command(epilog="Example: comix extract ut.toml --out cache/ut")
+def extract(
+    dataset: Annotated[Path | None, typer.Argument(help="The dataset's TOML file.")] = None,
+    source: Annotated[Path | None, typer.Option(help="Folder of class folders: the labelled source.")] = None,
+    target: Annotated[Path | None, typer.Option(help="Folder of class folders, or of videos without labels.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="A published layout: ucf-hmdb, hmdb-ucf, jester, epic-d1-d2 …")
+    ] = None,
+    base_dir: Annotated[Path | None, typer.Option(help="With --preset: the folder of the published layout.")] = None,
+    splits: Annotated[Path | None, typer.Option(help="With --preset: the folder of its split files.")] = None,
+    published_validation: Annotated[
+        bool, typer.Option(help="Jester only: measure on the source's list, as the published code did.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="The cache to make or fill. Default: cache/NAME.")] = None,
+    backbone: BackboneName = "i3d",
+    weights: Weights = "kinetics400",
+    precision: Precision = "auto",
+    views: Annotated[
+        str, typer.Option(help="Views to extract: plain, speed-2 … speed-9, bgmix.")
+    ] = "plain,speed-2,bgmix",
+    mixes: Annotated[int, typer.Option(help="Draws of background mixing per training video.")] = 4,
+    seed: Annotated[int, typer.Option(help="Decides donors, γ and starts of the mixes.")] = 0,
+    batch_size: BatchClips = 16,
+    shard_size: Annotated[int, typer.Option(min=1, help="Videos per shard: what an interruption can lose.")] = 32,
+    device: Device = "auto",
+    decoder: DecoderName = "auto",
+    threads: Threads = None,
+    allow_missing: Annotated[bool, typer.Option(help="Leave out listed videos that have no file.")] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Stage one: run the backbone over every video once and keep its clip features.
+
+    The same command again does only what is missing; another recipe in the same folder is refused.
+    """
+    from comix_fast.commands import extract as command
+
+    terminal = Terminal(quiet)
+    chosen = command.choose_dataset(
+        dataset, source, target, preset, base_dir, splits, published_validation, allow_missing
+    )
+    done = command.run(
+        chosen,
+        out or Path("cache") / chosen.name,
+        command.Engine(backbone, weights, precision, device, decoder, threads, batch_size, shard_size),
+        command.view_plan(views, mixes, seed),
+        terminal,
+    )
+    _print(command.to_json(done), as_json, command.closing(done))
+    if done.failures:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: comix adapt --from-cache cache/ut --seeds 10 --iterations 2000")
+@takes_adapt_options
+def adapt(
+    from_cache: CacheFolder,
+    preset: Annotated[str | None, typer.Option(help="Published λs: ucf-hmdb, hmdb-ucf, jester, epic.")] = None,
+    name: Annotated[str | None, typer.Option(help="The run's name. Default: after the cache and the recipe.")] = None,
+    runs: Annotated[Path, typer.Option(help="The folder of runs.")] = Path("runs"),
+    bgm: Annotated[
+        bool, typer.Option("--bgm/--no-bgm", help="Background mixing; without it, plain temporal contrast.")
+    ] = True,
+    tpl: Annotated[bool, typer.Option("--tpl/--no-tpl", help="Target pseudo-labels.")] = True,
+    source_only: Annotated[bool, typer.Option(help="Stop after the warm-start.")] = False,
+    target_supervised: Annotated[bool, typer.Option(help="The bound: train on the target's labels.")] = False,
+    ablation: Annotated[bool, typer.Option(help="All parts one by one, on one warm-start, and the bound.")] = False,
+    threads: Threads = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    **options: Any,
+) -> None:
+    """Stage two: warm-start a temporal graph head on the source, adapt it to the target, measure.
+
+    Target labels, where there are any, measure and never train or select. An interrupted run goes on when the
+    same command is given again.
+    """
+    from comix_fast.commands import adapt as command
+
+    recipe = command.choose_recipe(
+        preset, options, bgm=bgm, tpl=tpl, source_only=source_only, target_supervised=target_supervised
+    )
+    done = command.run(recipe, from_cache, runs, name, ablation, threads, Terminal(quiet))
+    _print(command.to_json(done), as_json, command.closing(done, from_cache))
+
+
+@app.command(epilog="Example: comix retrieve --from-cache cache/ut --run runs/ut-1a2b3c4d -k 5")
+def retrieve(
+    from_cache: CacheFolder,
+    run: Annotated[
+        Path | None, typer.Option(help="A run of this cache: compare its heads with the raw features.")
+    ] = None,
+    query: Annotated[str, typer.Option(help="Whose videos ask: source or target.")] = "target",
+    gallery: Annotated[str, typer.Option(help="Whose videos answer: source or target.")] = "source",
+    k: Annotated[int, typer.Option("-k", min=1, help="Neighbours per query.")] = 5,
+    seed: Annotated[int | None, typer.Option(help="Which seed of the run. Default: its first.")] = None,
+    examples: Annotated[int, typer.Option(min=0, help="Queries shown with their neighbours.")] = 4,
+    out: Annotated[Path | None, typer.Option(help="The JSON file. Default: in the run, or in runs/.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find each video's nearest neighbours in the other domain, and score them."""
+    from comix_fast.commands import retrieve as command
+
+    done = command.run(from_cache, run, query, gallery, k, seed, out)
+    _print(command.to_json(done), as_json, command.closing(done, examples))
+
+
+@app.command(epilog="Examples: comix weights · comix weights --convert rgb_imagenet.pt --out rgb_imagenet.safetensors")
+def weights(
+    verify: Annotated[bool, typer.Option(help="Read and hash every file that is here.")] = False,
+    convert: Annotated[Path | None, typer.Option(help="A .pt, .pth or .ckpt file to convert to safetensors.")] = None,
+    out: Annotated[Path | None, typer.Option(help="With --convert: the .safetensors file to write.")] = None,
+    backbone: BackboneName = "i3d",
+    as_json: Json = False,
+) -> None:
+    """List the weights that have a name, where they are and how to get them; verify or convert."""
+    from comix_fast.commands import weights as command
+
+    if convert is not None:
+        if out is None:
+            raise ComixError("--convert needs --out FILE.safetensors")
+        value = command.convert(convert, out, backbone)
+        _print(value, as_json, f"wrote {out}, sha256 of its tensors {value['sha256']}")
+        return
+    known, verdicts = command.known(verify)
+    _print(command.to_json(known, verdicts), as_json, command.table(known, verdicts))
+    if "differs" in verdicts.values():
+        raise typer.Exit(1)
+
+
+@cache_app.command("info", epilog="Example: comix cache info cache/ut")
+def cache_info(
+    folder: Annotated[Path, typer.Argument(help="The cache's folder.")],
+    as_json: Json = False,
+) -> None:
+    """Say what a cache holds: recipe, key, videos and clips per view, what failed."""
+    from comix_fast.commands import cache as command
+
+    summary = command.summary(folder)
+    _print(command.to_json(summary), as_json, command.table(summary))
+
+
+@app.command(epilog="Example: comix demo --out demo")
+def demo(
+    out: Annotated[Path, typer.Option(help="Where the demo's videos, cache and run are written.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(help="Decides the videos and the run.")] = 0,
+    seeds: Annotated[int, typer.Option(min=1, help="Heads trained, one after another.")] = 3,
+    weights: Weights = "kinetics400",
+    precision: Precision = "auto",
+    device: Device = "auto",
+    threads: Threads = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Two small domains of drawn people, the whole way: extract, adapt, retrieve, a summary. No data needed."""
+    from comix_fast.commands import demo as command
+
+    engine = command.engine(weights, precision, device, threads)
+    done = command.run(out, seed, seeds, engine, Terminal(quiet))
+    _print(command.to_json(done), as_json, command.closing(done))
+
+
+__all__ = ["DatasetError", "adapt_options", "app", "main"]

@@ -1,0 +1,98 @@
+"""`comix adapt`: choose the recipe, run stage two, show the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from comix_fast.cache import FeatureCache
+from comix_fast.commands.machine import set_threads
+from comix_fast.config import AdaptRecipe, adapt_preset, digest
+from comix_fast.console import Reporter
+from comix_fast.errors import ComixError
+from comix_fast.stages import ablation as ablation_stage
+from comix_fast.stages import adapt as stage
+from comix_fast.stages import runs as run_files
+from comix_fast.stages.runs import RunFolder
+from comix_fast.tables import accuracy_table
+
+
+def choose_recipe(
+    preset: str | None,
+    options: Mapping[str, Any],
+    *,
+    bgm: bool = True,
+    tpl: bool = True,
+    source_only: bool = False,
+    target_supervised: bool = False,
+) -> AdaptRecipe:
+    """The preset, with what was typed over it. Raises ComixError for options that contradict each other."""
+    if source_only and target_supervised:
+        raise ComixError("--source-only and --target-supervised exclude each other")
+    changes = dict(options)
+    if not bgm:
+        changes["mixing"] = False
+    if not tpl:
+        if options.get("lambda_tpl"):
+            raise ComixError("--no-tpl and --lambda-tpl contradict each other")
+        changes["lambda_tpl"] = 0.0
+    if source_only or target_supervised:
+        changes["method"] = "source-only" if source_only else "target-supervised"
+    return adapt_preset(preset).with_changes(changes)
+
+
+def run(
+    recipe: AdaptRecipe,
+    cache_path: Path,
+    runs: Path,
+    name: str | None,
+    ablation: bool,
+    threads: int | None,
+    reporter: Reporter,
+) -> list[RunFolder]:
+    """One run, or the runs of an ablation."""
+    set_threads(threads)
+    cache = FeatureCache(cache_path)
+    for warning in cache.warnings:
+        reporter.warn(warning)
+    root = runs / _run_name(name, recipe, cache, ablation)
+    reporter.say(f"run {root}")
+    if ablation:
+        if recipe.method != "comix" or not recipe.mixing or not recipe.lambda_tpl or not recipe.lambda_bgm:
+            raise ComixError("--ablation runs every part itself", hint="leave out the options that switch parts off")
+        return ablation_stage.run(recipe, cache, root, reporter=reporter)
+    return [stage.run(recipe, cache, root, reporter=reporter)]
+
+
+def _run_name(name: str | None, recipe: AdaptRecipe, cache: FeatureCache, ablation: bool) -> str:
+    """As typed, or after the cache and the recipe, so that the same command finds its run again."""
+    if name is not None:
+        if name in ("", ".", "..") or Path(name).name != name:
+            raise ComixError(f"--name {name!r} is not a plain name", hint="choose the folder above it with --runs")
+        return name
+    decides = {k: v for k, v in recipe.to_json().items() if k not in ("seed", "seeds")} | {"key": cache.key}
+    return f"{cache.path.resolve().name}-{'ablation-' if ablation else ''}{digest(decides)[:8]}"
+
+
+def results(done: Sequence[RunFolder]) -> list[dict[str, Any]]:
+    """results.json of each run."""
+    return [run_files.read_json(run.root / run_files.RESULTS) for run in done]
+
+
+def to_json(done: Sequence[RunFolder]) -> Any:
+    """For --json: results.json with the run's folder, or a list of these for an ablation."""
+    values = [{"run": str(run.root), **value} for run, value in zip(done, results(done), strict=True)]
+    return values if len(values) > 1 else values[0]
+
+
+def closing(done: Sequence[RunFolder], cache: Path) -> RenderableType:
+    """The table and what to do next."""
+    last = next(run for run in reversed(done) if run.recipe.method != "target-supervised" or len(done) == 1)
+    lines = [f"run {last.root}"]
+    if last.recipe.method != "target-supervised":
+        lines.append(f"next: comix retrieve --from-cache {cache} --run {last.root}")
+    return Group(accuracy_table(results(done)), *(Text(line) for line in lines))

@@ -1,0 +1,80 @@
+"""Options that several commands share, and those of `comix adapt`, made from the recipe's own fields."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import typer
+
+from comix_fast.config import AdaptRecipe
+
+CacheFolder = Annotated[Path, typer.Option(help="A cache that `comix extract` made.")]
+BackboneName = Annotated[str, typer.Option(help="i3d, r3d_18, mc3_18, r2plus1d_18 or s3d.")]
+Weights = Annotated[str, typer.Option(help="kinetics400, random, or a .safetensors, .pt or .pth file.")]
+Precision = Annotated[
+    Literal["auto", "bf16", "fp32"],
+    typer.Option(help="auto: bf16 where the hardware has it and it agrees with fp32."),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+DecoderName = Annotated[
+    Literal["auto", "pyav", "torchcodec"],
+    typer.Option(help="auto: torchcodec where it gives PyAV's very frames."),
+]
+BatchClips = Annotated[int, typer.Option(min=1, help="Clips per batch; part of the recipe.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Results and warnings only.")]
+Json = Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")]
+
+_HELP = {
+    "warmstart_iterations": "Iterations on the source alone.",
+    "iterations": "Iterations of adaptation.",
+    "batch_size": "Videos per domain and iteration.",
+    "lr": "Learning rate at the start; a cosine takes it to zero.",
+    "momentum": "SGD momentum.",
+    "weight_decay": "SGD weight decay.",
+    "lambda_bgm": "Weight of temporal contrast with background mixing; 0 leaves it out.",
+    "lambda_tpl": "Weight of target pseudo-labels; 0 leaves them out.",
+    "pseudo_threshold": "Probability from which a pseudo-label is used.",
+    "temperature": "Of the contrastive losses.",
+    "label_smoothing": "Of the source's cross-entropy.",
+    "hidden_dim": "Width of the graph head.",
+    "dropout": "In the graph head, while training.",
+    "feature_norm": "Standardise features by the source's statistics, by each domain's own, or not.",
+    "eval_every": "Iterations between evaluations and checkpoints.",
+    "reverse": "Adapt from the cache's target to its source.",
+    "seed": "The first seed.",
+    "seeds": "How many seeds, one after another.",
+}
+
+
+def adapt_options() -> list[inspect.Parameter]:
+    """One option per field of AdaptRecipe that is set by a value; None stands for the preset's."""
+    found = []
+    resolved = inspect.get_annotations(AdaptRecipe, eval_str=True)
+    defaults = AdaptRecipe()
+    for field in fields(AdaptRecipe):
+        if field.name not in _HELP:
+            continue
+        text = f"{_HELP[field.name]} [default: {getattr(defaults, field.name)}]"
+        kind = resolved[field.name]
+        flag = (f"--{field.name}",) if kind is bool else ()
+        option = typer.Option(*flag, help=text.replace("[", r"\["), show_default=False)
+        annotation: Any = cast(Any, Annotated)[kind | None, option]
+        found.append(inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation))
+    return found
+
+
+def takes_adapt_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command that ends in **options one option per field of the recipe, so that each is named once."""
+    signature = inspect.signature(command, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    named = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    everything: list[inspect.Parameter] = [*named, *adapt_options()]
+    command.__signature__ = signature.replace(parameters=everything)  # type: ignore[attr-defined]
+    annotations: dict[str, Any] = {p.name: p.annotation for p in everything}
+    command.__annotations__ = {**annotations, "return": None}
+    return command

@@ -1,0 +1,168 @@
+"""Tables for the terminal: what results look like to people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from comix_fast.backbones.weights import KnownWeights
+from comix_fast.cache.reader import CacheSummary
+from comix_fast.intervals import Summary
+from comix_fast.retrieval import RetrievalResult
+from comix_fast.stages.results import CHOICES
+from comix_fast.stages.retrieve import Retrieved
+
+_CHOICE_TITLES = {
+    "last": "last",
+    "selected": "chosen without labels",
+    "oracle": "oracle (peeks at target labels)",
+}
+
+
+def plain_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table whose cells are shown as they are: no name in them can act as markup."""
+    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(Text(column), justify="left" if number == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
+def _accuracy(cell: Mapping[str, Any], n_seeds: int) -> str:
+    if cell["mean"] is None:
+        return "–"
+    return Summary(cell["mean"], cell["std"], cell["interval95"], n_seeds).text()
+
+
+def accuracy_table(results: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """Target accuracies of one run, or of the runs of one ablation: equal rows are shown once."""
+    first = results[0]
+    n_seeds = len(first["seeds"])
+    spread = "mean ± 95 % over seeds" if n_seeds > 1 else "one seed: no interval"
+    seeds = f"{n_seeds} seeds" if n_seeds > 1 else "1 seed"
+    title = f"target accuracy in %, {first['source']} → {first['target']}, {seeds}, {spread}"
+    rows: dict[str, list[str]] = {}
+    for result in results:
+        for row in result["rows"]:
+            cells = [_accuracy(row[choice], n_seeds) for choice in CHOICES]
+            if row["phase"] == "supervised":
+                cells = [cells[0], "", ""]
+            rows.setdefault(row["name"], cells)
+    columns = ["", *(_CHOICE_TITLES[choice] for choice in CHOICES)]
+    table = plain_table(title, columns, [[name, *cells] for name, cells in rows.items()])
+    lines = [f"measured on {first['measured_on']}" if first["n_labelled"] else first["measured_on"]]
+    lines += [f"chosen without labels: {first['selection']}"]
+    if first["transductive"] and "target-supervised" in rows:
+        lines.append("target-supervised: five folds, each predicted by a head trained on the other four")
+    lines += [f"warning: {warning}" for warning in first["warnings"]] + list(first["notes"])
+    return Group(table, *(Text(line, style="dim") for line in lines))
+
+
+def cache_table(summary: CacheSummary) -> RenderableType:
+    """What `comix cache info` prints."""
+    backbone = summary.recipe["backbone"]
+    facts = [
+        ("key", summary.key),
+        ("backbone", f"{backbone['name']}, {backbone['weights']} weights, {backbone['precision']}"),
+        ("weights", str(backbone["weights_sha256"])),
+        ("decoder", " ".join(str(part) for part in summary.recipe["decoder"].values())),
+        (
+            "classes",
+            f"{len(summary.classes):,}: {', '.join(summary.classes[:8])}{' …' if len(summary.classes) > 8 else ''}",
+        ),
+        ("size", f"{summary.n_bytes / 1e6:,.1f} MB in {summary.n_shards:,} shards"),
+        *((f"view {view}", f"{count:,} clips") for view, count in summary.clips.items()),
+    ]
+    for (domain, split), listed in summary.listed.items():
+        have = summary.extracted[domain, split]
+        lacks = "" if have == listed else f", {listed - have:,} missing"
+        facts.append((f"{domain} {split}", f"{have:,} videos of {summary.domain_names[domain]}{lacks}"))
+    table = plain_table(str(summary.path), ("", ""), facts)
+    table.columns[1].justify = "left"
+    table.show_header = False
+    notes = [f"warning: {warning}" for warning in summary.warnings]
+    notes += [f"not extracted: {line['id']}: {line['reason']}" for line in summary.failures]
+    return Group(table, *(Text(note, style="yellow") for note in notes))
+
+
+def weights_table(known: Sequence[KnownWeights], verdicts: Mapping[tuple[str, str], str]) -> RenderableType:
+    """What `comix weights` prints: what is known, where it is, how to get what is not."""
+    rows = []
+    for weights in known:
+        where = str(weights.path) if weights.path else f"not here; {weights.obtain}"
+        size = f"{weights.size / 1e6:,.1f} MB" if weights.size else ""
+        verdict = verdicts.get((weights.backbone, weights.name), "")
+        rows.append(
+            [
+                weights.backbone,
+                weights.name,
+                verdict,
+                size,
+                (weights.sha256 or weights.file_sha256)[:12],
+                where,
+            ]
+        )
+    table = plain_table("known weights", ("backbone", "weights", "check", "size", "sha256", "where"), rows)
+    for number in (1, 2, 5):
+        table.columns[number].justify = "left"
+    return table
+
+
+def retrieval_tables(retrieved: Retrieved, examples: int) -> RenderableType:
+    """Scores per space, k-NN accuracy per class per space, and a few queries with their neighbours."""
+    spaces = retrieved.spaces
+    query, gallery = retrieved.names[retrieved.query], retrieved.names[retrieved.gallery]
+    first = next(iter(spaces.values()))
+    counts = f"{len(first.queries):,} queries, gallery {first.gallery:,}"
+    title = f"{query} ({retrieved.query}) → {gallery} ({retrieved.gallery}), {counts}"
+    scores = [score.name for score in first.scores]
+    parts: list[RenderableType] = []
+    if scores:
+        rows = [[space, *(_share(result.score(name).value) for name in scores)] for space, result in spaces.items()]
+        parts.append(plain_table(f"{title}: scores in %", ("embedding", *scores), rows))
+        parts += ["", _per_class(retrieved, scores[-1])]
+    else:
+        parts.append(Text(f"{title}: no labels in the gallery, so there are no scores"))
+    shown = list(spaces)[-1]
+    parts += ["", _examples(retrieved, shown, spaces[shown], examples)]
+    return Group(*parts)
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def _per_class(retrieved: Retrieved, name: str) -> Table:
+    values = {
+        space: {one.label: one.value for one in result.score(name).per_class}
+        for space, result in retrieved.spaces.items()
+    }
+    rows = [
+        [class_name, *(_share(values[space].get(label)) for space in values)]
+        for label, class_name in enumerate(retrieved.classes)
+    ]
+    return plain_table(f"{name} per class in %", ("class", *values), rows)
+
+
+def _examples(retrieved: Retrieved, space: str, result: RetrievalResult, examples: int) -> Table:
+    def class_of(label: int) -> str:
+        return retrieved.classes[label] if 0 <= label < len(retrieved.classes) else "unlabelled"
+
+    # Evenly spaced through the queries, so that every class has a chance to be seen.
+    step = max(1, len(result.queries) // max(1, examples))
+    rows = []
+    for query in result.queries[::step][:examples]:
+        for rank, neighbour in enumerate(query.neighbours):
+            asked = [query.id, class_of(query.label)] if rank == 0 else ["", ""]
+            verdict = {True: "same", False: "other", None: "?"}[neighbour.same_class]
+            rows.append([*asked, f"{neighbour.similarity:.3f}", verdict, class_of(neighbour.label), neighbour.id])
+    columns = ("query", "its class", "cosine", "class is", "neighbour's class", "neighbour")
+    table = plain_table(f"neighbours in the embedding {space!r}", columns, rows)
+    for number in (1, 3, 4, 5):
+        table.columns[number].justify = "left"
+    return table

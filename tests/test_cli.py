@@ -1,0 +1,225 @@
+"""Commands as a user types them, on small real videos with random weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from conftest import MakeCache, WriteVideo
+
+from comix_fast.cache import FeatureCache
+from comix_fast.cli import main
+from comix_fast.version import __version__
+
+FAST = ("--weights", "random", "--views", "plain,bgmix", "--mixes", "1")
+SHORT = ("--warmstart-iterations", "12", "--iterations", "8", "--eval-every", "4", "--hidden-dim", "8")
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def comix(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Ended]:
+    """Runs a command in tmp_path; gives its exit code and what it printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object) -> Ended:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main([str(word) for word in words])
+        printed = capsys.readouterr()
+        return Ended(int(stop.value.code or 0), printed.out, printed.err)
+
+    return run
+
+
+@pytest.fixture
+def folders(tmp_path: Path, film: WriteVideo) -> tuple[Path, Path]:
+    for number, name in enumerate(("a/go/1.mp4", "a/stop/1.mp4", "b/go/1.mp4", "b/stop/1.mp4")):
+        film(tmp_path / name, 20, seed=number)
+    return tmp_path / "a", tmp_path / "b"
+
+
+def test_the_whole_road(comix: Callable[..., Ended], folders: tuple[Path, Path]) -> None:
+    source, target = folders
+    (source / "go" / "2.mp4").write_bytes(b"no video")
+    first = comix("extract", "--source", source, "--target", target, "--out", "cache/ab", *FAST)
+    assert first.code == 1
+    assert "warning: the backbone's weights are random" in first.err
+    assert "1 videos could not be read; the same command tries just these again" in first.out
+    assert "a/go/2.mp4: " in first.out
+
+    (source / "go" / "2.mp4").unlink()
+    second = comix("extract", "--source", source, "--target", target, "--out", "cache/ab", *FAST, "--json")
+    assert second.code == 0
+    assert json.loads(second.out) == {"cache": "cache/ab", "extracted": 0, "present_before": 4, "failures": []}
+
+    refused = comix("extract", "--source", source, "--target", target, "--out", "cache/ab", *FAST, "--mixes", "2")
+    assert refused.code == 2
+    assert "views.bgmix.draws: 2, there 1" in refused.err
+
+    shown = comix("cache", "info", "cache/ab")
+    assert shown.code == 0
+    assert "2 videos of a" in shown.out
+    assert "view bgmix-0" in shown.out
+    assert "random" in shown.out
+
+    ran = comix("adapt", "--from-cache", "cache/ab", *SHORT, "--seeds", "2", "--name", "first", "--batch-size", "2")
+    assert ran.code == 0
+    assert "source-only" in ran.out
+    assert "transductive" in ran.out
+    assert "chosen without labels" in ran.out
+    assert "oracle (peeks at target labels)" in ran.out
+    assert "next: comix retrieve --from-cache cache/ab --run runs/first" in ran.out
+
+    found = comix("retrieve", "--from-cache", "cache/ab", "--run", "runs/first", "-k", "1")
+    assert found.code == 0
+    for name in ("backbone", "source-only", "selected", "precision@1", "mAP", "1-NN accuracy per class"):
+        assert name in found.out
+    written = json.loads(Path("runs/first/retrieval-target-source.json").read_text())
+    assert set(written["spaces"]) == {"backbone", "source-only", "last", "selected"}
+    assert len(written["spaces"]["last"]["queries"]) == 2
+
+    raw = comix("retrieve", "--from-cache", "cache/ab", "--query", "source", "--gallery", "source", "-k", "1", "--json")
+    assert json.loads(raw.out)["spaces"]["backbone"]["same_set"] is True
+
+
+def test_a_killed_extract_goes_on_to_the_same_bytes(tmp_path: Path, folders: tuple[Path, Path]) -> None:
+    def command(out: str) -> list[str]:
+        words = ["extract", "--source", "a", "--target", "b", "--out", out, *FAST, "--shard-size", "1", "--quiet"]
+        return [sys.executable, "-m", "comix_fast", *words]
+
+    subprocess.run(command("whole"), cwd=tmp_path, check=True, capture_output=True)
+    killed = subprocess.Popen(command("cut"), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "cut").glob("shards/*.h5")):
+        assert time.monotonic() < deadline
+        assert killed.poll() is None
+        time.sleep(0.02)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert 0 < len(FeatureCache(tmp_path / "cut").extracted) < 4
+    subprocess.run(command("cut"), cwd=tmp_path, check=True, capture_output=True)
+    whole, cut = FeatureCache(tmp_path / "whole"), FeatureCache(tmp_path / "cut")
+    assert len(cut.extracted) == 4
+    for video in whole.extracted:
+        for view in ("plain", "bgmix-0"):
+            assert whole.features(video, view).tobytes() == cut.features(video, view).tobytes()
+
+
+def test_ctrl_c_says_that_nothing_is_lost(tmp_path: Path, make_cache: MakeCache) -> None:
+    cache = make_cache()
+    words = ["adapt", "--from-cache", str(cache), "--iterations", "100000", "--eval-every", "20", "--name", "r"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "comix_fast", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "runs/r/seed-0/checkpoint.safetensors").exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted: what is finished is kept; the same command goes on from there" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["extract"], "no videos named"),
+        (["extract", "x.toml", "--source", "a"], "name the videos in one way"),
+        (["extract", "--source", "a"], "--source and --target go together"),
+        (["extract", "--preset", "ucf-hmdb"], "--preset needs --base-dir and --splits"),
+        (["extract", "absent.toml"], "absent.toml"),
+        (["adapt", "--from-cache", "absent"], "absent holds no feature cache"),
+        (["adapt", "--from-cache", "absent", "--preset", "x"], "no preset 'x'"),
+        (["adapt", "--from-cache", "absent", "--lr", "-1"], "--lr must be above 0, not -1"),
+        (["adapt", "--from-cache", "absent", "--no-tpl", "--lambda-tpl", "1"], "contradict each other"),
+        (["retrieve", "--from-cache", "absent"], "absent holds no feature cache"),
+        (["cache", "info", "absent"], "absent holds no feature cache"),
+        (["weights", "--convert", "x.pt"], "--convert needs --out"),
+        (["demo", "--device", "tpu"], "no device 'tpu'"),
+    ],
+)
+def test_bad_input_is_an_error_without_a_traceback(comix: Callable[..., Ended], words: list[str], message: str) -> None:
+    ended = comix(*words)
+    assert ended.code == 2
+    assert ended.err.startswith("error: ")
+    assert message in ended.err
+    assert "Traceback" not in ended.err
+    assert "Traceback" in comix(*words, "--debug").err
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [["extract", "--mixes", "x"], ["adapt"], ["frobnicate"], ["retrieve", "-k", "0"]])
+def test_mistyped_options_are_usage_errors(comix: Callable[..., Ended], words: list[str]) -> None:
+    ended = comix(*words)
+    assert ended.code == 2
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["extract"], ["adapt"], ["retrieve"], ["weights"], ["cache", "info"], ["demo"]]
+)
+def test_help_explains_with_examples(comix: Callable[..., Ended], command: list[str]) -> None:
+    ended = comix(*command, "--help")
+    assert ended.code == 0
+    assert "comix" in ended.out
+    assert "Example" in ended.out or "comix demo" in ended.out
+
+
+def test_help_loads_no_torch() -> None:
+    code = "import sys, comix_fast.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_hyper_parameter_has_its_option(comix: Callable[..., Ended]) -> None:
+    text = comix("adapt", "--help").out
+    for option in (
+        "--warmstart-iterat",
+        "--lambda-bgm",
+        "--lambda-tpl",
+        "--pseudo-threshold",
+        "--temperature",
+        "--seeds",
+    ):
+        assert option in text
+
+
+def test_the_version(comix: Callable[..., Ended]) -> None:
+    assert comix("--version").out.strip() == __version__
+
+
+def test_the_launcher_of_a_checkout_is_the_same_command() -> None:
+    launcher = Path(__file__).parents[1] / "cli.py"
+    done = subprocess.run([sys.executable, str(launcher), "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == __version__
+
+
+def test_weights_are_listed_and_converted(
+    comix: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from comix_fast.backbones import load_backbone
+
+    monkeypatch.setenv("COMIX_HOME", str(tmp_path / "home"))
+    listed = comix("weights", "--json")
+    assert {one["backbone"] for one in json.loads(listed.out)} == {"i3d", "r3d_18", "mc3_18", "r2plus1d_18", "s3d"}
+    assert "how to get" in comix("weights", "--help").out
+    torch.save(load_backbone("r3d_18", "random", "fp32").network.state_dict(), tmp_path / "own.pt")
+    assert comix("weights").code == 0
