@@ -17,6 +17,7 @@ PLAIN = "plain"
 
 FeatureNorm = Literal["source", "domain", "none"]
 Method = Literal["comix", "source-only", "target-supervised"]
+HeadPrecision = Literal["auto", "fp32", "bf16"]
 
 
 def canonical_json(value: Any) -> str:
@@ -124,7 +125,8 @@ class AdaptRecipe:
 
     The defaults are the published schedule for UCF-HMDB (CoMix, section 4 and published code), on standardised
     features. mixing: background mixing; without it the background term is plain temporal contrast. reverse: adapt from
-    the cache's target to its source. seeds: how many, starting at `seed`.
+    the cache's target to its source. precision: of the head's matrix products while training and measuring; auto: bf16
+    where the hardware has units for it, settled when the run begins. seeds: how many, starting at `seed`.
     """
 
     method: Method = "comix"
@@ -144,6 +146,7 @@ class AdaptRecipe:
     hidden_dim: int = 256
     dropout: float = 0.1
     feature_norm: FeatureNorm = "domain"
+    precision: HeadPrecision = "auto"
     eval_every: int = 250
     seed: int = 0
     seeds: int = 1

@@ -52,17 +52,17 @@ class Silent:
 
 
 class _Rate(ProgressColumn):
-    """Units a second since the start, and the time left at that pace."""
+    """Units a second over the last half minute, and the time left at that pace."""
 
     def render(self, task: Task) -> Text:
-        return Text(pace(task.completed, task.total or 0, task.elapsed or 0.0, str(task.fields["unit"])))
+        speed = task.finished_speed or task.speed
+        return Text(pace(task.completed, task.total or 0, speed or 0.0, str(task.fields["unit"])))
 
 
-def pace(done: float, total: float, seconds: float, unit: str) -> str:
-    """ "38.2 clips/s, 1:50 left"; empty until something is done."""
-    if done <= 0 or seconds <= 0:
+def pace(done: float, total: float, rate: float, unit: str) -> str:
+    """Reads "38.2 clips/s, 1:50 left"; empty until something is done. rate: units a second."""
+    if rate <= 0:
         return ""
-    rate = done / seconds
     text = f"{rate:,.1f} {unit}/s" if rate >= 1 else f"{60 * rate:,.1f} {unit}/min"
     if done < total:
         minutes, rest = divmod(round((total - done) / rate), 60)
@@ -115,19 +115,19 @@ class _PlainLines:
     def __init__(self, console: Console, what: str, total: int, unit: str) -> None:
         self._console, self._what, self._total, self._unit = console, what, total, unit
         self._done, self._begun = 0, time.monotonic()
-        self._printed = self._begun
+        self._printed, self._done_then = self._begun, 0
 
     def advance(self, done: int) -> None:
         self._done += done
         now = time.monotonic()
         if now - self._printed >= PLAIN_EVERY_SECONDS:
-            self._printed = now
-            self._print(now)
+            self._print((self._done - self._done_then) / max(now - self._printed, 1e-9))
+            self._printed, self._done_then = now, self._done
 
     def end(self) -> None:
-        self._print(time.monotonic())
+        self._print(self._done / max(time.monotonic() - self._begun, 1e-9))
 
-    def _print(self, now: float) -> None:
-        speed = pace(self._done, self._total, now - self._begun, self._unit)
+    def _print(self, rate: float) -> None:
+        speed = pace(self._done, self._total, rate, self._unit)
         line = f"{self._what}: {self._done:,}/{self._total:,} {self._unit}" + (f", {speed}" if speed else "")
         self._console.print(line, markup=False, soft_wrap=True)

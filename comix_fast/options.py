@@ -44,6 +44,7 @@ _HELP = {
     "hidden_dim": "Width of the graph head.",
     "dropout": "In the graph head, while training.",
     "feature_norm": "Standardise features by the source's statistics, by each domain's own, or not.",
+    "precision": "Of the head's matrix products; auto: bf16 where the hardware has it.",
     "eval_every": "Iterations between evaluations and checkpoints.",
     "reverse": "Adapt from the cache's target to its source.",
     "seed": "The first seed.",

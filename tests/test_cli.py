@@ -57,7 +57,7 @@ def test_the_whole_road(comix: Callable[..., Ended], folders: tuple[Path, Path])
     first = comix("extract", "--source", source, "--target", target, "--out", "cache/ab", *FAST)
     assert first.code == 1
     assert "warning: the backbone's weights are random" in first.err
-    assert "1 videos could not be read; the same command tries just these again" in first.out
+    assert "videos that could not be read: 1; the same command tries just these again" in first.out
     assert "a/go/2.mp4: " in first.out
 
     (source / "go" / "2.mp4").unlink()

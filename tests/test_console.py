@@ -12,17 +12,17 @@ from comix_fast.console import Terminal, pace
 
 
 @pytest.mark.parametrize(
-    ("done", "total", "seconds", "text"),
+    ("done", "total", "rate", "text"),
     [
-        (0, 10, 3.0, ""),
-        (50, 100, 2.0, "25.0 clips/s, 0:02 left"),
-        (100, 100, 2.0, "50.0 clips/s"),
-        (1, 1000, 4.0, "15.0 clips/min, 1:06:36 left"),
-        (10, 4000, 10.0, "1.0 clips/s, 1:06:30 left"),
+        (0, 10, 0.0, ""),
+        (50, 100, 25.0, "25.0 clips/s, 0:02 left"),
+        (100, 100, 50.0, "50.0 clips/s"),
+        (1, 1000, 0.25, "15.0 clips/min, 1:06:36 left"),
+        (10, 4000, 1.0, "1.0 clips/s, 1:06:30 left"),
     ],
 )
-def test_pace_gives_rate_and_time_left(done: int, total: int, seconds: float, text: str) -> None:
-    assert pace(done, total, seconds, "clips") == text
+def test_pace_gives_rate_and_time_left(done: int, total: int, rate: float, text: str) -> None:
+    assert pace(done, total, rate, "clips") == text
 
 
 def written(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> str:

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from comix_fast.cache import FeatureCache
-from comix_fast.commands.machine import set_threads
+from comix_fast.commands.machine import set_threads, settled_precision
 from comix_fast.config import AdaptRecipe, adapt_preset, digest
 from comix_fast.console import Reporter
 from comix_fast.errors import ComixError
@@ -42,7 +42,8 @@ def choose_recipe(
         changes["lambda_tpl"] = 0.0
     if source_only or target_supervised:
         changes["method"] = "source-only" if source_only else "target-supervised"
-    return adapt_preset(preset).with_changes(changes)
+    recipe = adapt_preset(preset).with_changes(changes)
+    return recipe if recipe.precision != "auto" else recipe.with_changes({"precision": settled_precision()})
 
 
 def run(

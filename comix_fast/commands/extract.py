@@ -117,7 +117,7 @@ def closing(done: Extracted) -> RenderableType:
     """How it ended and what to do next; failures by name and reason."""
     lines = [f"{done.cache}: {done.n_new:,} videos extracted, {done.n_present:,} were there"]
     if done.failures:
-        lines.append(f"{len(done.failures):,} videos could not be read; the same command tries just these again:")
+        lines.append(f"videos that could not be read: {len(done.failures):,}; the same command tries just these again:")
         lines += [f"  {one['id']}: {one['reason']}" for one in done.failures[:SHOWN_FAILURES]]
         if len(done.failures) > SHOWN_FAILURES:
             lines.append(f"  … all of them in {done.cache / 'failures.json'}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 
 from comix_fast.errors import ShapeError, WeightsError, first_few
 
+Precision = Literal["fp32", "bf16"]
 _PREFIXES = ("module.", "graph.", "weights.")
 
 
@@ -59,10 +61,13 @@ class TemporalGraph(nn.Module):
 
     Takes [B, N, in_dim] float clip features in temporal order, any N ≥ 1; gives [B, n_classes] logits.
     ReLU and dropout follow the first two layers; in eval mode there is no dropout (the published code leaves
-    it on).
+    it on). precision: "bf16" computes the matrix products in bfloat16 (torch.autocast); weights, the mean over
+    nodes and what comes after stay float32.
     """
 
-    def __init__(self, in_dim: int, hidden_dim: int, n_classes: int, dropout: float = 0.1) -> None:
+    def __init__(
+        self, in_dim: int, hidden_dim: int, n_classes: int, dropout: float = 0.1, precision: Precision = "fp32"
+    ) -> None:
         super().__init__()
         if min(in_dim, hidden_dim, n_classes) < 1:
             raise ShapeError(
@@ -74,6 +79,10 @@ class TemporalGraph(nn.Module):
         self.gc2 = GraphConvolution(hidden_dim, hidden_dim)
         self.gc3 = GraphConvolution(hidden_dim, n_classes)
         self.dropout = dropout
+        self.precision = precision
+
+    def _products(self, x: Tensor) -> torch.autocast:
+        return torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def _activate(self, x: Tensor) -> Tensor:
         return F.dropout(F.relu(x), self.dropout, self.training)
@@ -88,16 +97,19 @@ class TemporalGraph(nn.Module):
     def hidden(self, x: Tensor) -> Tensor:
         """[B, N, in_dim] -> [B, hidden_dim]: the mean over clips before the last layer, for retrieval."""
         self._check(x)
-        return self._activate(self.gc2(self._activate(self.gc1(x)))).mean(dim=1)
+        with self._products(x):
+            nodes = self._activate(self.gc2(self._activate(self.gc1(x))))
+        return nodes.to(x.dtype).mean(dim=1)
 
     def _after_first(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.gc3(self._activate(self.gc2(self._activate(x)))).mean(dim=1)
-        return logits
+        nodes: Tensor = self.gc3(self._activate(self.gc2(self._activate(x))))
+        return nodes.to(self.gc3.bias.dtype).mean(dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, N, in_dim] -> [B, n_classes] logits."""
         self._check(x)
-        return self._after_first(self.gc1(x))
+        with self._products(x):
+            return self._after_first(self.gc1(x))
 
     def two_speeds(self, x: Tensor, slow_index: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of all clips ("fast") and of the clips slow_index [n] ("slow"), both [B, n_classes].
@@ -106,9 +118,10 @@ class TemporalGraph(nn.Module):
         projections, most of the arithmetic, are computed once.
         """
         self._check(x)
-        projected = self.gc1.project(x)
-        slow = tuple(part.index_select(1, slow_index) for part in projected)
-        return self._after_first(self.gc1.aggregate(*projected)), self._after_first(self.gc1.aggregate(*slow))
+        with self._products(x):
+            projected = self.gc1.project(x)
+            slow = tuple(part.index_select(1, slow_index) for part in projected)
+            return self._after_first(self.gc1.aggregate(*projected)), self._after_first(self.gc1.aggregate(*slow))
 
     def load_published(self, state_dict: Mapping[str, Tensor]) -> TemporalGraph:
         """Loads gc{1,2,3}.{weight,bias,w_one,w_two}, with or without "module." and "graph." before them.

@@ -23,6 +23,10 @@ class Standardise(NamedTuple):
     mean: Tensor
     std: Tensor
 
+    def times(self, size: float) -> Standardise:
+        """The same, its result `size` times as large."""
+        return Standardise(self.mean, self.std / size)
+
     def __call__(self, features: Tensor) -> Tensor:
         """[…, D] of any float type -> […, D] float32."""
         return (features.float() - self.mean) / self.std
@@ -160,11 +164,15 @@ def feature_norms(banks: Banks, norm: FeatureNorm) -> tuple[Standardise, Standar
     """How source and target features are standardised before the head, no label used.
 
     source: both by the source's statistics; domain: each by its own (the idea of AdaBN, Li et al. 2016);
-    none: as they are.
+    none: as they are. Standardised features are brought back to the root mean square of the source's raw ones:
+    the head's affinities are products of features with themselves, and at unit variance in 1024 dimensions they
+    start out saturated, so that some seeds never leave their first loss at the published learning rate.
     """
     if norm == "none":
         width = banks.source.clips.shape[1]
         identity = Standardise(torch.zeros(width), torch.ones(width))
         return identity, identity
     source = banks.source.standardise()
-    return source, banks.target.standardise() if norm == "domain" else source
+    size = float((source.mean.square() + source.std.square()).mean().sqrt())
+    target = banks.target.standardise() if norm == "domain" else source
+    return source.times(size), target.times(size)

@@ -156,7 +156,11 @@ class RunFolder:
     def new_head(self) -> TemporalGraph:
         """A head of this run's sizes, its weights not loaded."""
         return TemporalGraph(
-            int(self.meta["in_dim"]), self.recipe.hidden_dim, len(self.meta["classes"]), self.recipe.dropout
+            int(self.meta["in_dim"]),
+            self.recipe.hidden_dim,
+            len(self.meta["classes"]),
+            self.recipe.dropout,
+            "bf16" if self.recipe.precision == "bf16" else "fp32",
         )
 
     def load_head(self, seed: int, name: str) -> TemporalGraph:

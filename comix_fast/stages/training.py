@@ -28,8 +28,14 @@ class Progressed(NamedTuple):
 
 
 def new_optimiser(head: TemporalGraph, recipe: AdaptRecipe) -> torch.optim.SGD:
-    """SGD with momentum, as published."""
-    return torch.optim.SGD(head.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+    """SGD with momentum, as published; fused, since a plain update is a third of the step's time."""
+    return torch.optim.SGD(
+        head.parameters(),
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        fused=True,
+    )
 
 
 def cosine_lr(base: float, iteration: int, iterations: int) -> float:

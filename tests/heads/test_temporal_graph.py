@@ -106,3 +106,17 @@ def test_other_sizes_and_keys_are_refused_by_name() -> None:
         head(torch.zeros(2, 16, 7))
     with pytest.raises(ShapeError, match="n_classes=0"):
         TemporalGraph(6, 5, 0)
+
+
+def test_bf16_agrees_with_fp32_and_keeps_float32_outside() -> None:
+    torch.manual_seed(0)
+    exact, rough = TemporalGraph(64, 16, 4).eval(), TemporalGraph(64, 16, 4, precision="bf16").eval()
+    rough.load_state_dict(exact.state_dict())
+    x, slow_index = torch.randn(8, 16, 64), torch.tensor([0, 7, 9, 12])
+    for ours, theirs in zip(rough.two_speeds(x, slow_index), exact.two_speeds(x, slow_index), strict=True):
+        assert ours.dtype == torch.float32
+        assert not torch.equal(ours, theirs)
+        torch.testing.assert_close(ours, theirs, atol=0.05, rtol=0.05)
+    assert rough.hidden(x).dtype == torch.float32
+    rough(x).sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.dtype == torch.float32 for parameter in rough.parameters())

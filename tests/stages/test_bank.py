@@ -81,6 +81,10 @@ def test_norms_use_the_statistics_they_say(cache: FeatureCache) -> None:
     banks = load_banks(cache, mixed=False)
     source, target = feature_norms(banks, "domain")
     torch.testing.assert_close(source(banks.source.clips).mean(dim=0), torch.zeros(24), atol=1e-4, rtol=0)
+    raw_size = banks.source.clips.double().square().mean().sqrt()
+    for norm, bank in ((source, banks.source), (target, banks.target)):
+        spread = norm(bank.clips).std(dim=0, correction=0)
+        torch.testing.assert_close(spread, torch.full((24,), float(raw_size)), atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(target(banks.target.clips).mean(dim=0), torch.zeros(24), atol=1e-4, rtol=0)
     shared = feature_norms(banks, "source")
     assert torch.equal(shared[0].mean, shared[1].mean)
