@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import torch
+import torchvision
 from conftest import MakeCache, WriteVideo
 
+from comix_fast.backbones import load_backbone
 from comix_fast.cache import FeatureCache
 from comix_fast.cli import main
 from comix_fast.version import __version__
@@ -213,13 +216,18 @@ def test_the_launcher_of_a_checkout_is_the_same_command() -> None:
 def test_weights_are_listed_and_converted(
     comix: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import torch
-
-    from comix_fast.backbones import load_backbone
-
     monkeypatch.setenv("COMIX_HOME", str(tmp_path / "home"))
-    listed = comix("weights", "--json")
-    assert {one["backbone"] for one in json.loads(listed.out)} == {"i3d", "r3d_18", "mc3_18", "r2plus1d_18", "s3d"}
-    assert "how to get" in comix("weights", "--help").out
-    torch.save(load_backbone("r3d_18", "random", "fp32").network.state_dict(), tmp_path / "own.pt")
-    assert comix("weights").code == 0
+    listed = json.loads(comix("weights", "--json").out)
+    assert {one["backbone"] for one in listed} == {"i3d", "r3d_18", "mc3_18", "r2plus1d_18", "s3d"}
+    assert "mc3_18" in comix("weights").out
+    torch.save(torchvision.models.video.mc3_18(weights=None).state_dict(), "own.pt")
+    done = comix("weights", "--convert", "own.pt", "--out", "own.safetensors", "--backbone", "mc3_18", "--json")
+    assert done.code == 0
+    loaded = load_backbone("mc3_18", tmp_path / "own.safetensors", "fp32")
+    assert loaded.weights_sha256 == json.loads(done.out)["sha256"]
+    again = comix("weights", "--convert", "own.pt", "--out", "own.safetensors", "--backbone", "mc3_18")
+    assert again.code == 2
+    assert "already exists" in again.err
+    foreign = comix("weights", "--convert", "own.pt", "--out", "i3d.safetensors")
+    assert foreign.code == 2
+    assert not Path("i3d.safetensors").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 
 import pytest
 from rich.console import Console
@@ -54,7 +55,9 @@ def test_a_terminal_gets_a_bar_with_rate_and_total() -> None:
     terminal = Terminal()
     terminal.console = Console(file=stream, width=120, force_terminal=True)
     with terminal.progress("extracting", 4, "clips") as advance:
-        advance(4)
+        for _ in range(4):
+            time.sleep(0.01)
+            advance(1)
     text = stream.getvalue()
     assert "extracting" in text
     assert "4/4" in text
