@@ -82,6 +82,8 @@ def cache_table(summary: CacheSummary) -> RenderableType:
         have = summary.extracted[domain, split]
         lacks = "" if have == listed else f", {listed - have:,} missing"
         facts.append((f"{domain} {split}", f"{have:,} videos of {summary.domain_names[domain]}{lacks}"))
+    if ("target", "test") not in summary.listed:
+        facts.append(("target test", "no list: accuracy is measured on the training videos (transductive)"))
     table = plain_table(str(summary.path), ("", ""), facts)
     table.columns[1].justify = "left"
     table.show_header = False
@@ -128,6 +130,12 @@ def retrieval_tables(retrieved: Retrieved, examples: int) -> RenderableType:
         parts += ["", _per_class(retrieved, scores[-1])]
     else:
         parts.append(Text(f"{title}: no labels in the gallery, so there are no scores"))
+    if retrieved.transductive and "target" in (retrieved.query, retrieved.gallery):
+        parts.append(Text("the target's videos are its unlabelled training videos (transductive)", style="dim"))
+    for space, result in spaces.items():
+        if result.tied_at_k:
+            tied = f"{space}: {result.tied_at_k:,} queries have equally near items at the cut; gallery order decides"
+            parts.append(Text(tied, style="yellow"))
     shown = list(spaces)[-1]
     parts += ["", _examples(retrieved, shown, spaces[shown], examples)]
     return Group(*parts)

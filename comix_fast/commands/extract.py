@@ -83,6 +83,8 @@ def run(dataset: Dataset, out: Path, engine: Engine, views: ViewPlan, reporter: 
         f"{backbone.name}, {backbone.weights_name} weights, {backbone.precision} on {device}; {decoder.name}; "
         f"{len(dataset.videos()):,} videos into {out}"
     )
+    for note in dict.fromkeys((*dataset.notes, dataset.measured()[1])):
+        reporter.say(note)
     if backbone.precision_note:
         reporter.say(backbone.precision_note)
     recipe = ExtractRecipe(

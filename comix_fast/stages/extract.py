@@ -17,7 +17,7 @@ from comix_fast.cache.reader import FeatureCache
 from comix_fast.cache.surveys import Surveys
 from comix_fast.cache.writer import CacheWriter, ShardWriter
 from comix_fast.config import ExtractRecipe
-from comix_fast.console import Reporter
+from comix_fast.console import Advance, Reporter
 from comix_fast.datasets import Dataset, Video
 from comix_fast.errors import VideoError
 from comix_fast.stages.draws import MixDraw, draw_mix
@@ -92,14 +92,14 @@ def run(
         readable = [(domain, [v for v in videos if v.id in surveys.rows]) for domain, videos in groups]
         plans = _plans(recipe, dataset, _lacking(readable, set(present)), surveys)
         total = sum(len(plan.requests) for _, group in plans for plan in group)
-        engine = Engine(recipe, backbone, decoder, surveys, device)
+        extractor = Extractor(recipe, backbone, decoder, surveys, device)
         n_new = 0
         if total:
             with reporter.progress("extracting features", total, "clips") as advance:
                 for domain, group in plans:
                     for first in range(0, len(group), shard_size):
                         with cache.shard(domain) as shard:
-                            failures += engine.fill(shard, group[first : first + shard_size], advance)
+                            failures += extractor.fill(shard, group[first : first + shard_size], advance)
                         n_new += len(shard.rows)
         cache.write_failures(failures)
     listed = {video.id for _, videos in groups for video in videos}
@@ -107,11 +107,15 @@ def run(
 
 
 def dataset_lists(dataset: Dataset) -> dict[str, Any]:
-    """What the cache keeps of a dataset: names, classes, ids and labels of each list."""
+    """What the cache keeps of a dataset: names, classes, ids and labels of each list.
+
+    The sentence on what is measured is left to each run, which knows its direction.
+    """
+    measured = dataset.measured()[1]
     lists: dict[str, Any] = {
         "name": dataset.name,
         "classes": list(dataset.classes),
-        "notes": list(dataset.notes),
+        "notes": [note for note in dataset.notes if note != measured],
     }
     for name, domain in (("source", dataset.source), ("target", dataset.target)):
         train = [[video.id, video.label] for video in domain.train]
@@ -173,7 +177,7 @@ def _requests(plan: ClipPlan, view: str, starts: Sequence[int], speed: int) -> I
 
 
 @dataclass(frozen=True)
-class Engine:
+class Extractor:
     """Turns planned videos into features, batches filled across the videos of a shard."""
 
     recipe: ExtractRecipe
@@ -182,7 +186,7 @@ class Engine:
     surveys: Surveys
     device: str
 
-    def fill(self, shard: ShardWriter, plans: Sequence[VideoPlan], advance: Any) -> list[Failure]:
+    def fill(self, shard: ShardWriter, plans: Sequence[VideoPlan], advance: Advance) -> list[Failure]:
         """Adds every video of `plans` that can be read to the shard; returns the others."""
         failures: dict[int, Failure] = {}
         features = [

@@ -34,6 +34,7 @@ class Retrieved:
     classes: tuple[str, ...]
     spaces: dict[str, RetrievalResult]
     json: Path
+    transductive: bool
 
 
 def run(
@@ -65,7 +66,7 @@ def run(
         for space, vectors in spaces.items()
     }
     names = dict(zip(DOMAINS, banks.names, strict=True))
-    retrieved = Retrieved(query, gallery, names, cache.classes, results, out)
+    retrieved = Retrieved(query, gallery, names, cache.classes, results, out, banks.transductive)
     write_json(out, to_json(retrieved, from_run))
     return retrieved
 
@@ -76,6 +77,7 @@ def to_json(retrieved: Retrieved, from_run: RunFolder | None) -> dict[str, Any]:
         "query": {"role": retrieved.query, "domain": retrieved.names[retrieved.query]},
         "gallery": {"role": retrieved.gallery, "domain": retrieved.names[retrieved.gallery]},
         "classes": list(retrieved.classes),
+        "transductive": retrieved.transductive,
         "run": None if from_run is None else str(from_run.root),
         "spaces": {name: result.to_json() for name, result in retrieved.spaces.items()},
     }
