@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +11,12 @@ import av
 import numpy as np
 import pytest
 
+from builders import MakeCache, WriteVideo, listed, noisy_clips, small_recipe
 from comix_fast.cache import CacheWriter
-from comix_fast.cache.format import VideoRow, ViewClips
-from comix_fast.config import ExtractRecipe, ViewPlan
+from comix_fast.cache.format import VideoRow
 from comix_fast.video import plan_clips
 
 GOLDEN = Path(__file__).parent / "golden"
-MakeCache = Callable[..., Path]
-WriteVideo = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
@@ -39,17 +37,6 @@ def golden() -> Path:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
-
-
-def small_recipe(mixes: int = 2, **changes: object) -> ExtractRecipe:
-    """A recipe of a backbone that is not there: caches of made-up features."""
-    backbone = {"name": "made-up", "weights": "none", "weights_sha256": "0" * 64, "precision": "fp32"}
-    fields = {"backbone": backbone, "decoder": {"name": "none", "version": "0"}, "views": ViewPlan((), mixes)}
-    return ExtractRecipe(**(fields | changes))  # type: ignore[arg-type]
-
-
-def listed(domain: str, n_classes: int, per_class: int, split: str = "") -> list[tuple[str, int]]:
-    return [(f"{domain}/{split}{c}-{n}", c) for c in range(n_classes) for n in range(per_class)]
 
 
 @pytest.fixture
@@ -81,9 +68,9 @@ def make_cache(tmp_path: Path) -> MakeCache:
                         for number, (video, label) in enumerate(videos):
                             plan = plan_clips(72 + 4 * (number % 5))
                             centre = centres[label] + (offset if domain == "target" else 0)
-                            views = {"plain": _clips(rng, centre, noise, plan.starts)}
+                            views = {"plain": noisy_clips(rng, centre, noise, plan.starts)}
                             for draw in range(n_mixes):
-                                mixed = _clips(rng, centre, noise, plan.test_starts)
+                                mixed = noisy_clips(rng, centre, noise, plan.test_starts)
                                 views[f"bgmix-{draw}"] = replace(mixed, donor=other[number][0], gamma=0.1 * (draw + 1))
                             shard.add(VideoRow(video, label, plan.n_frames, 25.0, "f" * 64), views)
             lists: dict[str, object] = {"name": name, "classes": [f"class {c}" for c in range(n_classes)], "notes": []}
@@ -96,11 +83,6 @@ def make_cache(tmp_path: Path) -> MakeCache:
         return root
 
     return make
-
-
-def _clips(rng: np.random.Generator, centre: np.ndarray, noise: float, starts: Sequence[int]) -> ViewClips:
-    features = centre + noise * rng.normal(size=(len(starts), len(centre)))
-    return ViewClips(features.astype(np.float16), np.array(starts, dtype=np.int64))
 
 
 @pytest.fixture

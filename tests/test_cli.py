@@ -15,8 +15,8 @@ from typing import NamedTuple
 import pytest
 import torch
 import torchvision
-from conftest import MakeCache, WriteVideo
 
+from builders import MakeCache, WriteVideo
 from comix_fast.backbones import load_backbone
 from comix_fast.cache import FeatureCache
 from comix_fast.cli import main

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from conftest import small_recipe
 
+from builders import small_recipe
 from comix_fast.config import (
     ADAPT_PRESETS,
     AdaptRecipe,

@@ -9,8 +9,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import MakeCache, small_recipe
 
+from builders import MakeCache, small_recipe
 from comix_fast.cache import CacheWriter, FeatureCache
 from comix_fast.cache.format import VideoRow, ViewClips
 from comix_fast.config import ViewPlan

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import MakeCache
 from safetensors.torch import load_file
 
+from builders import MakeCache
 from comix_fast.cache import FeatureCache
 from comix_fast.config import AdaptRecipe
 from comix_fast.console import Advance, Silent

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import MakeCache
 
+from builders import MakeCache
 from comix_fast.cache import FeatureCache
 from comix_fast.errors import CacheError
 from comix_fast.stages.bank import FeatureBank, feature_norms, load_bank, load_banks

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import WriteVideo, small_recipe
 from torch import Tensor, nn
 
+from builders import WriteVideo, small_recipe
 from comix_fast.cache import FeatureCache
 from comix_fast.cache.surveys import Surveys
 from comix_fast.config import ExtractRecipe, ViewPlan

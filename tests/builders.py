@@ -1,0 +1,30 @@
+"""Plain functions and types that tests share; fixtures are in conftest.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from comix_fast.cache.format import ViewClips
+from comix_fast.config import ExtractRecipe, ViewPlan
+
+MakeCache = Callable[..., Path]
+WriteVideo = Callable[..., Path]
+
+
+def small_recipe(mixes: int = 2, **changes: object) -> ExtractRecipe:
+    """A recipe of a backbone that is not there: caches of made-up features."""
+    backbone = {"name": "made-up", "weights": "none", "weights_sha256": "0" * 64, "precision": "fp32"}
+    fields = {"backbone": backbone, "decoder": {"name": "none", "version": "0"}, "views": ViewPlan((), mixes)}
+    return ExtractRecipe(**(fields | changes))  # type: ignore[arg-type]
+
+
+def listed(domain: str, n_classes: int, per_class: int, split: str = "") -> list[tuple[str, int]]:
+    return [(f"{domain}/{split}{c}-{n}", c) for c in range(n_classes) for n in range(per_class)]
+
+
+def noisy_clips(rng: np.random.Generator, centre: np.ndarray, noise: float, starts: Sequence[int]) -> ViewClips:
+    features = centre + noise * rng.normal(size=(len(starts), len(centre)))
+    return ViewClips(features.astype(np.float16), np.array(starts, dtype=np.int64))
