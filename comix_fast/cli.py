@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from comix_fast.console import Terminal
 from comix_fast.errors import ComixError, DatasetError
@@ -54,9 +55,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     except ComixError as error:
         if debug:
             traceback.print_exc()
-        Console(stderr=True, highlight=False).print(f"error: {error}", markup=False, soft_wrap=True, style="red")
+        Console(stderr=True, highlight=False, emoji=False).print(
+            f"error: {error}", markup=False, soft_wrap=True, style="red"
+        )
         sys.exit(2)
-    except (BrokenPipeError, MemoryError, OSError) as error:
+    except (MemoryError, OSError) as error:
         if debug:
             traceback.print_exc()
         print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
@@ -87,7 +90,7 @@ def _print(value: Any, as_json: bool, rendered: Any) -> None:
     if as_json:
         print(json.dumps(value, indent=2, ensure_ascii=False))
     else:
-        console = Console(highlight=False)
+        console = Console(highlight=False, emoji=False)
         # A pipe has no width: names must not be folded at 80 columns.
         console.width = console.width if console.is_terminal else 200
         console.print(rendered)
@@ -111,7 +114,10 @@ def extract(
     weights: Weights = "kinetics400",
     precision: Precision = "auto",
     views: Annotated[
-        str, typer.Option(help="Views to extract: plain, speed-2 … speed-9, bgmix.")
+        str,
+        typer.Option(
+            help="Views: plain, bgmix, speed-2 … speed-9; adapt reads plain and bgmix, the speeds are for other uses."
+        ),
     ] = "plain,speed-2,bgmix",
     mixes: Annotated[int, typer.Option(help="Draws of background mixing per training video.")] = 4,
     seed: Annotated[int, typer.Option(help="Decides donors, γ and starts of the mixes.")] = 0,
@@ -136,7 +142,7 @@ def extract(
     )
     done = command.run(
         chosen,
-        out or Path("cache") / chosen.name,
+        out or command.default_out(chosen),
         command.Engine(backbone, weights, precision, device, decoder, threads, batch_size, shard_size),
         command.view_plan(views, mixes, seed),
         terminal,
@@ -215,7 +221,7 @@ def weights(
         if out is None:
             raise ComixError("--convert needs --out FILE.safetensors")
         value = command.convert(convert, out, backbone)
-        _print(value, as_json, f"wrote {out}, sha256 of its tensors {value['sha256']}")
+        _print(value, as_json, Text(f"wrote {out}, sha256 of its tensors {value['sha256']}"))
         return
     known, verdicts = command.known(verify)
     _print(command.to_json(known, verdicts), as_json, command.table(known, verdicts))

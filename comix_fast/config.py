@@ -80,6 +80,7 @@ class ExtractRecipe:
     """What decides the bytes of a feature cache; its digest is the cache's key.
 
     backbone: name, weights, sha256, precision … as the backbone describes itself; decoder: name and version.
+    device: "cpu" or "cuda": they round differently, and one cache holds one rounding.
     """
 
     backbone: Mapping[str, Any]
@@ -91,6 +92,7 @@ class ExtractRecipe:
     bins: int = 16
     min_frames: int = 72
     batch_size: int = 16
+    device: str = "cpu"
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as the manifest holds it: plain JSON values."""
@@ -116,6 +118,7 @@ class ExtractRecipe:
             "dtype": "float16",
             "decoder": dict(self.decoder),
             "batch_size": self.batch_size,
+            "device": self.device,
         }
 
 

@@ -75,7 +75,7 @@ class Terminal:
     """Reports on stderr, so that stdout holds results alone. quiet: warnings only."""
 
     def __init__(self, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, highlight=False)
+        self.console = Console(stderr=True, highlight=False, emoji=False)
         self.quiet = quiet
 
     def say(self, text: str) -> None:

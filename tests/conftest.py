@@ -72,7 +72,7 @@ def make_cache(tmp_path: Path) -> MakeCache:
                             for draw in range(n_mixes):
                                 mixed = noisy_clips(rng, centre, noise, plan.test_starts)
                                 views[f"bgmix-{draw}"] = replace(mixed, donor=other[number][0], gamma=0.1 * (draw + 1))
-                            shard.add(VideoRow(video, label, plan.n_frames, 25.0, "f" * 64), views)
+                            shard.add(VideoRow(video, label, plan.n_frames, 25.0, "f" * 64, 1000), views)
             lists: dict[str, object] = {"name": name, "classes": [f"class {c}" for c in range(n_classes)], "notes": []}
             for domain, videos in train.items():
                 known = [label for _, label in videos]

@@ -33,6 +33,7 @@ def test_canonical_json_does_not_depend_on_order() -> None:
         {"bins": 8},
         {"min_frames": 64},
         {"batch_size": 8},
+        {"device": "cuda"},
         {"decoder": {"name": "pyav", "version": "1"}},
         {"backbone": {"name": "made-up", "precision": "bf16"}},
         {"views": ViewPlan((2,), 2)},

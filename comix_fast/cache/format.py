@@ -49,13 +49,17 @@ _STRING = h5py.string_dtype("utf-8")
 
 @dataclass(frozen=True)
 class VideoRow:
-    """One video of a shard. label: class index, or −1; fps: NaN where the file does not say."""
+    """One video of a shard. label: class index, or −1; fps: NaN where the file does not say.
+
+    n_bytes: size of the file, or of a segment's frame files together: enough to notice another video of this name.
+    """
 
     id: str
     label: int
     n_frames: int
     fps: float
     sha256: str
+    n_bytes: int
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,12 @@ def read_array(group: h5py.Group, name: str, where: str, encoding: str = "array"
     if not isinstance(element, h5py.Dataset):
         raise CacheError(f"{here} is missing", hint="the file is damaged: delete it and run extract again")
     check_encoding(element.attrs.get(ENCODING_TYPE), element.attrs.get(ENCODING_VERSION), encoding, here)
-    return element.asstr()[...].tolist() if encoding == "string-array" else element[...]
+    try:
+        return element.asstr()[...].tolist() if encoding == "string-array" else element[...]
+    except (OSError, ValueError) as error:
+        raise CacheError(
+            f"{here} can't be read: {error}", hint="the file is damaged: delete it and run extract again"
+        ) from error
 
 
 def read_group(group: h5py.Group, name: str, where: str, encoding: str) -> h5py.Group:
@@ -152,6 +161,7 @@ def write_videos(file: h5py.Group, rows: Sequence[VideoRow]) -> None:
     write_array(table, "label", np.array([row.label for row in rows], dtype=np.int64))
     write_array(table, "n_frames", np.array([row.n_frames for row in rows], dtype=np.int64))
     write_array(table, "fps", np.array([row.fps for row in rows], dtype=np.float64))
+    write_array(table, "n_bytes", np.array([row.n_bytes for row in rows], dtype=np.int64))
     write_array(table, "sha256", [row.sha256 for row in rows])
 
 
@@ -160,12 +170,12 @@ def read_videos(file: h5py.Group, where: str) -> list[VideoRow]:
     table = read_group(file, "videos", where, "video-table")
     ids = read_array(table, "id", where, "string-array")
     hashes = read_array(table, "sha256", where, "string-array")
-    numbers = [read_array(table, name, where) for name in ("label", "n_frames", "fps")]
+    numbers = [read_array(table, name, where) for name in ("label", "n_frames", "fps", "n_bytes")]
     if {len(column) for column in (ids, hashes, *numbers)} != {len(ids)}:
         raise CacheError(f"{where}:/videos has columns of different lengths", hint="the file is damaged")
     return [
-        VideoRow(video, int(label), int(n_frames), float(fps), sha256)
-        for video, label, n_frames, fps, sha256 in zip(ids, *numbers, hashes, strict=True)
+        VideoRow(video, int(label), int(n_frames), float(fps), sha256, int(n_bytes))
+        for video, label, n_frames, fps, n_bytes, sha256 in zip(ids, *numbers, hashes, strict=True)
     ]
 
 

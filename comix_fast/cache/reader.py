@@ -16,7 +16,7 @@ from comix_fast.cache import format as form
 from comix_fast.config import digest
 from comix_fast.errors import CacheError, first_few
 
-OPEN_SHARDS = 8
+OPEN_SHARDS = 2
 DOMAINS = ("source", "target")
 SPLITS = ("train", "test")
 
@@ -103,7 +103,8 @@ class FeatureCache:
         for shard in sorted((self.path / form.SHARDS).glob("*.h5")):
             self._index(shard)
         # One small LRU per cache object: whole views of a shard, so that video-wise access stays cheap.
-        self._view = functools.lru_cache(OPEN_SHARDS)(self._read_view)
+        n_views = len(self.recipe["views"]) + len(self.mixed_views())
+        self._view = functools.lru_cache(OPEN_SHARDS * n_views)(self._read_view)
 
     def _index(self, path: Path) -> None:
         with form.open_file(path, "comix-shard") as file:

@@ -25,6 +25,11 @@ class Surveys:
                     self.rows[row.id] = row
                     self._where[row.id] = path, index
 
+    def forget(self, videos: list[str]) -> None:
+        """Deletes the surveys that hold these videos: their files have changed and are to be decoded afresh."""
+        for path in {self._where[video][0] for video in videos}:
+            path.unlink(missing_ok=True)
+
     def background(self, video: str) -> NDArray[np.uint8]:
         """uint8 [size, size, 3]: the video's temporal median, resized as its frames are."""
         path, index = self._where[video]

@@ -60,6 +60,7 @@ class CacheWriter:
         Raises CacheError if another process is writing there, if the folder holds something else, or if its
         cache was made by another recipe (the message lists the fields that differ).
         """
+        _refuse_foreign(root)
         root.mkdir(parents=True, exist_ok=True)
         with (root / form.LOCK).open("w") as lock:
             try:
@@ -84,12 +85,6 @@ class CacheWriter:
                     hint="use the same options, or another --out",
                 )
             return
-        foreign = [path.name for path in self.root.iterdir() if path.name != form.LOCK]
-        if foreign:
-            raise CacheError(
-                f"{self.root} is not empty and holds no cache ({', '.join(sorted(foreign)[:3])})",
-                hint="choose another --out",
-            )
         write_json(
             self.root / form.MANIFEST,
             {
@@ -151,3 +146,19 @@ class CacheWriter:
     def _path(self, folder: str, domain: str, rows: Sequence[form.VideoRow]) -> Path:
         members = hashlib.sha256("\0".join(row.id for row in rows).encode()).hexdigest()
         return self.root / folder / f"{domain}-{members[:16]}.h5"
+
+
+def _refuse_foreign(root: Path) -> None:
+    """Raises CacheError if the folder holds other things than a cache, before anything is touched."""
+    if not root.exists() or (root / form.MANIFEST).exists():
+        return
+    if not root.is_dir():
+        raise CacheError(f"{root} is a file, not a folder", hint="choose another --out")
+    ours = {form.LOCK, form.SHARDS, form.SURVEYS}
+    foreign = sorted(
+        p.name for p in root.iterdir() if p.name not in ours and not p.name.startswith(f".{form.MANIFEST}.")
+    )
+    if foreign:
+        raise CacheError(
+            f"{root} is not empty and holds no cache ({', '.join(foreign[:3])})", hint="choose another --out"
+        )

@@ -10,7 +10,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from comix_fast.cache import FeatureCache
-from comix_fast.commands.machine import set_threads, settled_precision
+from comix_fast.cache.reader import DOMAINS, SPLITS
+from comix_fast.commands.machine import set_threads
 from comix_fast.config import AdaptRecipe, adapt_preset, digest
 from comix_fast.console import Reporter
 from comix_fast.errors import ComixError
@@ -42,8 +43,7 @@ def choose_recipe(
         changes["lambda_tpl"] = 0.0
     if source_only or target_supervised:
         changes["method"] = "source-only" if source_only else "target-supervised"
-    recipe = adapt_preset(preset).with_changes(changes)
-    return recipe if recipe.precision != "auto" else recipe.with_changes({"precision": settled_precision()})
+    return adapt_preset(preset).with_changes(changes)
 
 
 def run(
@@ -70,12 +70,14 @@ def run(
 
 
 def _run_name(name: str | None, recipe: AdaptRecipe, cache: FeatureCache, ablation: bool) -> str:
-    """As typed, or after the cache and the recipe, so that the same command finds its run again."""
+    """As typed, or after the cache, its lists and the recipe, so that the same command finds its run again."""
     if name is not None:
         if name in ("", ".", "..") or Path(name).name != name:
             raise ComixError(f"--name {name!r} is not a plain name", hint="choose the folder above it with --runs")
         return name
-    decides = {k: v for k, v in recipe.to_json().items() if k not in ("seed", "seeds")} | {"key": cache.key}
+    decides = {k: v for k, v in recipe.to_json().items() if k not in ("seed", "seeds")}
+    lists = {f"{d} {s}": [(v.id, v.label) for v in cache.videos(d, s)] for d in DOMAINS for s in SPLITS}
+    decides |= {"key": cache.key, "lists": lists}
     return f"{cache.path.resolve().name}-{'ablation-' if ablation else ''}{digest(decides)[:8]}"
 
 

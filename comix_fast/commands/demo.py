@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from comix_fast.commands import adapt, extract, retrieve
-from comix_fast.commands.machine import choose_device, settled_precision
+from comix_fast.commands.machine import choose_device
 from comix_fast.config import AdaptRecipe, ViewPlan
 from comix_fast.console import Reporter
 from comix_fast.demo import CLASSES, make_domains
@@ -66,7 +66,7 @@ def run(out: Path, seed: int, seeds: int, using: extract.Engine, reporter: Repor
             f"{len(done.failures)} of the demo's own videos could not be read: {done.failures[0]['reason']}",
             hint=f"delete {out} and run the demo again",
         )
-    recipe = replace(RECIPE, seed=seed, seeds=seeds, precision=settled_precision())
+    recipe = replace(RECIPE, seed=seed, seeds=seeds)
     (adapted,) = timed(
         "comix adapt: warm-start on the source, adaptation to the target",
         lambda: adapt.run(recipe, done.cache, out / "runs", "demo", False, using.threads, reporter),

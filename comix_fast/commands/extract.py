@@ -53,6 +53,8 @@ def choose_dataset(
             "name the videos in one way" if any(ways) else "no videos named",
             hint="give DATASET.toml, or --source A --target B, or --preset NAME --base-dir DIR --splits DIR",
         )
+    if preset is None and (base_dir is not None or splits is not None or published_validation):
+        raise DatasetError("--base-dir, --splits and --published-validation go with --preset")
     if preset is not None:
         if base_dir is None or splits is None:
             raise DatasetError("--preset needs --base-dir and --splits")
@@ -69,6 +71,14 @@ def choose_dataset(
 def view_plan(views: str, mixes: int, seed: int) -> ViewPlan:
     """The views as typed: names separated by commas."""
     return ViewPlan.parse([name.strip() for name in views.split(",") if name.strip()], mixes, seed)
+
+
+def default_out(dataset: Dataset) -> Path:
+    """cache/NAME. Raises DatasetError for a name that would lead elsewhere."""
+    name = dataset.name
+    if name in ("", ".", "..") or name.startswith(".") or Path(name).name != name:
+        raise DatasetError(f"the dataset's name {name!r} can't name a folder", hint="give --out, or another name")
+    return Path("cache") / name
 
 
 def run(dataset: Dataset, out: Path, engine: Engine, views: ViewPlan, reporter: Reporter) -> Extracted:
@@ -92,6 +102,7 @@ def run(dataset: Dataset, out: Path, engine: Engine, views: ViewPlan, reporter: 
         decoder={"name": decoder.name, "version": decoder.version},
         views=views,
         batch_size=engine.batch_size,
+        device=device.split(":")[0],
     )
     return stage.run(
         recipe,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from comix_fast.backbones.precision import has_bf16_units
-from comix_fast.config import HeadPrecision
 from comix_fast.errors import ComixError
 
 
@@ -22,11 +20,6 @@ def choose_device(name: str) -> str:
     if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
         raise ComixError(f"this machine has no device {name!r}", hint="--device auto takes what there is")
     return str(device)
-
-
-def settled_precision() -> HeadPrecision:
-    """What "auto" means for the head here: bf16 where the CPU, on which it trains, has units for it."""
-    return "bf16" if has_bf16_units(torch.device("cpu")) else "fp32"
 
 
 def set_threads(threads: int | None) -> None:

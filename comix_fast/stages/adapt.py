@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import fcntl
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from comix_fast.backbones.precision import has_bf16_units
 from comix_fast.cache.reader import FeatureCache
 from comix_fast.config import AdaptRecipe, differences, digest
 from comix_fast.console import Reporter
@@ -69,15 +72,38 @@ def run(
             f"{cache.path} has no background-mixed views",
             hint="extract it again with --mixes 4 into another folder, or adapt with --no-bgm",
         )
+    if recipe.precision == "auto":
+        recipe = replace(recipe, precision="bf16" if has_bf16_units(torch.device("cpu")) else "fp32")
     banks = load_banks(cache, mixed, recipe.reverse)
-    folder = RunFolder.make(root, _meta(recipe, cache, banks))
+    meta = _meta(recipe, cache, banks)
     if warmstart_from is not None:
-        _check_warmstart(folder, warmstart_from)
+        _check_warmstart(meta, recipe, warmstart_from)
+    with writing_to(root):
+        return _run(recipe, banks, RunFolder.make(root, meta), reporter, warmstart_from)
+
+
+@contextlib.contextmanager
+def writing_to(root: Path) -> Iterator[None]:
+    """Holds the run folder's lock. Raises RunError if another process holds it."""
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with (root.parent / f".{root.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RunError(
+                f"another process is writing to {root}", hint="wait for it, or choose another --name"
+            ) from error
+        yield
+
+
+def _run(
+    recipe: AdaptRecipe, banks: Banks, folder: RunFolder, reporter: Reporter, warmstart_from: RunFolder | None
+) -> RunFolder:
     task = Task(recipe, banks, feature_norms(banks, recipe.feature_norm), digest(runs.identity(folder.meta)))
     folder.save_norms(*task.norms)
     for seed in recipe.seed_list:
         _run_seed(task, folder, seed, reporter, warmstart_from)
-    write_json(root / runs.RESULTS, summarise_run(folder))
+    write_json(folder.root / runs.RESULTS, summarise_run(folder))
     return folder
 
 
@@ -87,6 +113,9 @@ def _meta(recipe: AdaptRecipe, cache: FeatureCache, banks: Banks) -> dict[str, A
         for name, bank in (("source", banks.source), ("target", banks.target), ("measured", banks.measured))
     }
     lists["source"]["labels"] = digest(banks.source.labels.tolist())
+    # They measure; a run measured with other labels, or none, must not pass for one measured with these.
+    lists["measured"]["labels"] = digest(banks.measured.labels.tolist())
+    lists["classes"] = {"names": digest(cache.classes), "n": len(cache.classes)}
     return {
         "cache": str(cache.path.resolve()),
         "cache_key": cache.key,
@@ -103,8 +132,8 @@ def _meta(recipe: AdaptRecipe, cache: FeatureCache, banks: Banks) -> dict[str, A
     }
 
 
-def _check_warmstart(run: RunFolder, other: RunFolder) -> None:
-    ours = {"cache_key": run.meta["cache_key"], "dataset": run.meta["dataset"], **run.recipe.warmstart_json()}
+def _check_warmstart(meta: dict[str, Any], recipe: AdaptRecipe, other: RunFolder) -> None:
+    ours = {"cache_key": meta["cache_key"], "dataset": meta["dataset"], **recipe.warmstart_json()}
     theirs = {
         "cache_key": other.meta["cache_key"],
         "dataset": other.meta["dataset"],
@@ -201,7 +230,8 @@ def _save_checkpoint(
 ) -> None:
     tensors = {f"head.{name}": value for name, value in head.state_dict().items()}
     for name, parameter in head.named_parameters():
-        tensors[f"momentum.{name}"] = optimiser.state[parameter]["momentum_buffer"]
+        if (buffer := optimiser.state[parameter].get("momentum_buffer")) is not None:
+            tensors[f"momentum.{name}"] = buffer
     metadata = {"phase": phase, "iteration": str(iteration), "run": task.key}
     runs.save_tensors(files.root / runs.CHECKPOINT, tensors, metadata)
 
@@ -219,7 +249,8 @@ def _resume(task: Task, files: SeedFolder, head: TemporalGraph, optimiser: torch
             head.load_published(_below(tensors, "head."))
             momentum = _below(tensors, "momentum.")
             for name, parameter in head.named_parameters():
-                optimiser.state[parameter]["momentum_buffer"] = momentum[name]
+                if name in momentum:
+                    optimiser.state[parameter]["momentum_buffer"] = momentum[name]
     kept = [line for line in files.metrics() if line["phase"] != phase or line["iteration"] <= done]
     files.keep_metrics(kept)
     return done

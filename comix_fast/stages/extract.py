@@ -12,16 +12,16 @@ import torch
 from numpy.typing import NDArray
 
 from comix_fast.backbones import Backbone
-from comix_fast.cache.format import VideoRow, ViewClips
+from comix_fast.cache.format import SHARDS, VideoRow, ViewClips
 from comix_fast.cache.reader import FeatureCache
 from comix_fast.cache.surveys import Surveys
 from comix_fast.cache.writer import CacheWriter, ShardWriter
 from comix_fast.config import ExtractRecipe
 from comix_fast.console import Advance, Reporter
 from comix_fast.datasets import Dataset, Video
-from comix_fast.errors import VideoError
+from comix_fast.errors import CacheError, VideoError, first_few
 from comix_fast.stages.draws import MixDraw, draw_mix
-from comix_fast.stages.survey import Failure, failure, survey
+from comix_fast.stages.survey import Failure, content_bytes, failure, survey
 from comix_fast.video import (
     ClipPlan,
     ClipRequest,
@@ -75,11 +75,12 @@ def run(
     """
     warnings = [backbone.warning] if backbone.warning else []
     with CacheWriter.open(out, recipe, warnings) as cache:
-        cache.write_dataset(dataset_lists(dataset))
         groups = video_groups(dataset)
+        surveyed = _still_the_same(out, cache.key, recipe, groups)
+        cache.write_dataset(dataset_lists(dataset))
         failures = survey(
             cache,
-            _lacking(groups, set(Surveys(out, cache.key).rows)),
+            _lacking(groups, surveyed),
             decoder=decoder,
             size=recipe.size,
             backgrounds=recipe.views.mixes > 0,
@@ -104,6 +105,44 @@ def run(
         cache.write_failures(failures)
     listed = {video.id for _, videos in groups for video in videos}
     return Extracted(out, n_new, len(present & listed), tuple(failures))
+
+
+def _still_the_same(
+    out: Path, key: str, recipe: ExtractRecipe, groups: Sequence[tuple[str, Sequence[Video]]]
+) -> set[str]:
+    """Ids of the videos that are surveyed, and whose files are those of then.
+
+    A survey of a file that has changed is dropped. Raises CacheError if a video that has features is another one
+    now, or has become a training video and lacks its mixes: shards never change.
+    """
+    surveys = Surveys(out, key)
+    known = [v for _, group in groups for v in group if v.id in surveys.rows]
+    changed = [v.id for v in known if _changed(v, surveys.rows[v.id])]
+    if any((out / SHARDS).glob("*.h5")):
+        cache = FeatureCache(out)
+        others = [name for name in changed if name in cache.extracted]
+        if others:
+            raise CacheError(
+                f"{len(others):,} videos in {out} were extracted from other files: {first_few(others)}",
+                hint="a cache keeps what it holds: use another --out for these videos",
+            )
+        # Training and test groups take turns, see video_groups.
+        training = [v.id for _, group in groups[::2] for v in group if v.id in cache.extracted]
+        bare = [name for name in training if not set(recipe.views.mixed) <= set(cache.views(name))]
+        if bare:
+            raise CacheError(
+                f"{len(bare):,} training videos were extracted as test videos, without mixing: {first_few(bare)}",
+                hint="a cache keeps what it holds: use another --out for these lists",
+            )
+    surveys.forget(changed)
+    return set(Surveys(out, key).rows)
+
+
+def _changed(video: Video, row: VideoRow) -> bool:
+    try:
+        return content_bytes(video) != row.n_bytes
+    except VideoError:
+        return True
 
 
 def dataset_lists(dataset: Dataset) -> dict[str, Any]:

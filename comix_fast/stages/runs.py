@@ -13,6 +13,7 @@ runs/<name>/
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from comix_fast.config import AdaptRecipe, differences
 from comix_fast.errors import RunError
-from comix_fast.files import whole_file, write_json
+from comix_fast.files import remove_partial, whole_file, write_json
 from comix_fast.heads import TemporalGraph
 from comix_fast.stages.bank import Standardise
 
@@ -101,9 +102,12 @@ class SeedFolder:
             partial.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
     def add_metrics(self, line: Mapping[str, Any]) -> None:
-        """Appends one line."""
+        """Appends one line, synced: the checkpoint that follows counts on it."""
+        self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
 
 class RunFolder:
@@ -112,6 +116,8 @@ class RunFolder:
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
         self.meta: dict[str, Any] = read_json(self.root / RUN)
+        if not isinstance(self.meta, dict):
+            raise RunError(f"{self.root / RUN} does not describe a run")
         if self.meta.get("form") != RUN_FORM:
             raise RunError(
                 f"{self.root} has run form {self.meta.get('form')!r}, this comix-fast reads {RUN_FORM}",
@@ -129,6 +135,9 @@ class RunFolder:
         Raises RunError if another run is there; the message lists the fields that differ.
         """
         meta = {"form": RUN_FORM, **meta}
+        if (root / RUN).exists() or not any(p for p in root.glob("*") if not p.name.startswith(f".{RUN}.")):
+            for folder in (root, *root.glob("seed-*")):
+                remove_partial(folder)
         if (root / RUN).exists():
             run = cls(root)
             if lines := differences(identity(meta), identity(run.meta)):
@@ -148,10 +157,8 @@ class RunFolder:
         return cls(root)
 
     def seed(self, seed: int) -> SeedFolder:
-        """The folder of one seed, made if need be."""
-        folder = self.root / f"seed-{seed}"
-        folder.mkdir(parents=True, exist_ok=True)
-        return SeedFolder(folder)
+        """The folder of one seed; made when something is written to it."""
+        return SeedFolder(self.root / f"seed-{seed}")
 
     def new_head(self) -> TemporalGraph:
         """A head of this run's sizes, its weights not loaded."""

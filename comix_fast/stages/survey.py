@@ -89,8 +89,19 @@ def survey_video(
         n_frames=n_frames,
         fps=math.nan if fps is None else fps,
         sha256=content_sha256(video),
+        n_bytes=content_bytes(video),
     )
     return row, found
+
+
+def content_bytes(video: Video) -> int:
+    """Size of a video file, or of a segment's frame files together. Raises VideoError if it is gone."""
+    try:
+        if video.path.is_dir():
+            return sum(frame.stat().st_size for frame in FolderStream(video.path, video.segment).files)
+        return video.path.stat().st_size
+    except OSError as error:
+        raise VideoError(f"{video.path}: {error.strerror}") from error
 
 
 def content_sha256(video: Video) -> str:

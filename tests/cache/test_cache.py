@@ -23,7 +23,7 @@ def clips(*rows: float, donor: str | None = None, gamma: float | None = None) ->
 
 
 def row(name: str, label: int = 0) -> VideoRow:
-    return VideoRow(name, label, 72, 29.97, "ab" * 32)
+    return VideoRow(name, label, 72, 29.97, "ab" * 32, 1000)
 
 
 def write(root: Path, videos: list[str], domain: str = "source") -> None:

@@ -123,6 +123,27 @@ def test_another_recipe_in_the_same_run_is_refused(make_cache: MakeCache, tmp_pa
         adapted(SHORT, make_cache("other", mixes=3), tmp_path / "run")
 
 
+def test_other_labels_to_measure_with_are_another_run(make_cache: MakeCache, tmp_path: Path) -> None:
+    bare = make_cache("cache", target_labels=[None] * 18)
+    adapted(SHORT, bare, tmp_path / "run")
+    shutil.rmtree(bare)
+    with pytest.raises(RunError, match=r"dataset\.measured\.labels"):
+        adapted(SHORT, make_cache("cache"), tmp_path / "run")
+
+
+def test_leftovers_of_a_kill_do_not_block_a_run(make_cache: MakeCache, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".run.json.x.partial").write_text("{")
+    run = adapted(replace(SHORT, momentum=0.0), make_cache(), tmp_path / "run")
+    assert [path.name for path in run.root.glob(".*")] == []
+
+
+def test_two_writers_of_a_run_are_one_too_many(make_cache: MakeCache, tmp_path: Path) -> None:
+    cache = make_cache()
+    with adapt.writing_to(tmp_path / "run"), pytest.raises(RunError, match="another process is writing"):
+        adapted(SHORT, cache, tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     ("changes", "name"),
     [

@@ -204,6 +204,39 @@ def test_other_weights_are_refused_and_nothing_changes(folders: tuple[Path, Path
     assert {path: path.read_bytes() for path in (tmp_path / "cache").rglob("*") if path.is_file()} == before
 
 
+def test_another_video_of_the_same_name_is_noticed(
+    folders: tuple[Path, Path], tmp_path: Path, film: WriteVideo
+) -> None:
+    extracted(folders, tmp_path / "cache")
+    film(folders[0] / "go/1.mp4", 81, seed=77)
+    with pytest.raises(CacheError, match=r"1 videos in .* were extracted from other files: a/go/1.mp4"):
+        extracted(folders, tmp_path / "cache")
+
+
+def test_a_file_replaced_before_its_features_is_surveyed_afresh(
+    folders: tuple[Path, Path], tmp_path: Path, film: WriteVideo
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        extracted(folders, tmp_path / "cache", reporter=Interrupting(9))
+    film(folders[0] / "go/1.mp4", 99, seed=77)
+    extracted(folders, tmp_path / "cache")
+    assert FeatureCache(tmp_path / "cache").row("a/go/1.mp4").n_frames == 99
+    fresh = extracted(folders, tmp_path / "fresh").cache
+    for video in FeatureCache(fresh).extracted:
+        ours = FeatureCache(tmp_path / "cache").features(video, "bgmix-0")
+        np.testing.assert_array_equal(ours, FeatureCache(fresh).features(video, "bgmix-0"))
+
+
+def test_a_test_video_can_not_become_a_training_video_unnoticed(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    whole = dataset(folders)
+    target = whole.target
+    held_out = replace(whole, target=replace(target, train=target.train[:2], test=target.train[2:]))
+    options = {"reporter": Silent(), "out": tmp_path / "cache"}
+    extract.run(recipe(), held_out, Pooling(), choose_decoder("pyav"), **options)  # type: ignore[arg-type]
+    with pytest.raises(CacheError, match="2 training videos were extracted as test videos, without mixing"):
+        extracted(folders, tmp_path / "cache")
+
+
 def test_videos_added_later_are_all_that_is_extracted(
     folders: tuple[Path, Path], tmp_path: Path, film: WriteVideo
 ) -> None:
