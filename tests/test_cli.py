@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,8 @@ from builders import MakeCache, WriteVideo
 from comix_fast.backbones import load_backbone
 from comix_fast.cache import FeatureCache
 from comix_fast.cli import main
+from comix_fast.commands import demo
+from comix_fast.config import ViewPlan
 from comix_fast.version import __version__
 
 FAST = ("--weights", "random", "--views", "plain,bgmix", "--mixes", "1")
@@ -231,3 +234,17 @@ def test_weights_are_listed_and_converted(
     foreign = comix("weights", "--convert", "own.pt", "--out", "i3d.safetensors")
     assert foreign.code == 2
     assert not Path("i3d.safetensors").exists()
+
+
+def test_the_demo_goes_the_whole_way(comix: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "VIDEOS_PER_CLASS", 1)
+    monkeypatch.setattr(demo, "VIEWS", ViewPlan((), 1))
+    monkeypatch.setattr(demo, "RECIPE", replace(demo.RECIPE, warmstart_iterations=8, iterations=4, eval_every=4))
+    done = comix("demo", "--weights", "random", "--seeds", "2", "--out", "shown")
+    assert done.code == 0
+    for text in ("target accuracy: source-only", "steps chosen without labels", "5-NN accuracy", "+ BGM + TPL"):
+        assert text in done.out
+    again = json.loads(comix("demo", "--weights", "random", "--seeds", "2", "--out", "shown", "--json").out)
+    assert again["run"]["seeds"] == [0, 1]
+    assert again["run"]["transductive"] is True
+    assert len(FeatureCache("shown/cache").extracted) == 12

@@ -25,9 +25,11 @@ def variants(recipe: AdaptRecipe, supervised: bool) -> dict[str, AdaptRecipe]:
 
 def run(recipe: AdaptRecipe, cache: FeatureCache, root: Path, *, reporter: Reporter) -> list[RunFolder]:
     """Runs TCL, BGM, BGM + TPL and, where the target is labelled, the supervised bound, each into `root`/<part>."""
-    target = cache.videos("source" if recipe.reverse else "target", "train")
+    domain = "source" if recipe.reverse else "target"
+    target = cache.videos(domain, "train") + (cache.videos(domain, "test") if cache.has_test(domain) else [])
+    supervised = len(target) > 1 and all(video.label is not None for video in target)
     done: list[RunFolder] = []
-    for name, variant in variants(recipe, all(video.label is not None for video in target)).items():
+    for name, variant in variants(recipe, supervised).items():
         reporter.say(f"ablation: {name}")
         shares = done and variant.method == "comix"
         first = done[0] if shares else None

@@ -27,7 +27,7 @@ from comix_fast.stages.bank import Banks, Standardise, feature_norms, load_banks
 from comix_fast.stages.results import summarise_run
 from comix_fast.stages.runs import RunFolder, SeedFolder
 from comix_fast.stages.sampling import derived_seed
-from comix_fast.stages.supervised import supervised_accuracy
+from comix_fast.stages.supervised import n_heads, supervised_accuracy
 from comix_fast.stages.training import (
     Loss,
     Progressed,
@@ -274,9 +274,10 @@ def _bound(task: Task, folder: RunFolder, files: SeedFolder, seed: int, reporter
     """The target-supervised bound: the one method that trains on target labels, and says so."""
     if any(line["phase"] == SUPERVISED for line in files.metrics()):
         return
-    with reporter.progress(f"seed {seed}: target-supervised bound", 1, "heads") as advance:
-        value = supervised_accuracy(task.recipe, task.banks, task.norms[1], seed, lambda: _seeded_head(folder, seed))
-        advance(1)
+    with reporter.progress(f"seed {seed}: target-supervised bound", n_heads(task.banks), "heads") as advance:
+        value = supervised_accuracy(
+            task.recipe, task.banks, task.norms[1], seed, lambda: _seeded_head(folder, seed), advance
+        )
     line = {"seed": seed, "phase": SUPERVISED, "iteration": task.recipe.warmstart_iterations}
     files.keep_metrics([{**line, "target_accuracy": value}])
 

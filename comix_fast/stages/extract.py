@@ -19,21 +19,16 @@ from comix_fast.cache.writer import CacheWriter, ShardWriter
 from comix_fast.config import ExtractRecipe
 from comix_fast.console import Advance, Reporter
 from comix_fast.datasets import Dataset, Video
-from comix_fast.errors import CacheError, VideoError, first_few
-from comix_fast.stages.draws import MixDraw, draw_mix
-from comix_fast.stages.survey import Failure, content_bytes, failure, survey
+from comix_fast.errors import CacheError, ComixError, VideoError, first_few
+from comix_fast.stages.planning import Planner, VideoPlan
+from comix_fast.stages.survey import Failure, chunks, content_bytes, failure, survey
 from comix_fast.video import (
-    ClipPlan,
     ClipRequest,
     Decoder,
-    clip_frames,
     mix_background,
     open_stream,
-    plan_clips,
     stream_clips,
 )
-
-OTHER = {"source": "target", "target": "source"}
 
 
 @dataclass(frozen=True)
@@ -44,17 +39,6 @@ class Extracted:
     n_new: int
     n_present: int
     failures: tuple[Failure, ...]
-
-
-@dataclass(frozen=True)
-class VideoPlan:
-    """All that is to be extracted of one video."""
-
-    video: Video
-    row: VideoRow
-    requests: tuple[ClipRequest, ...]
-    starts: dict[str, tuple[int, ...]]
-    mixes: dict[str, MixDraw]
 
 
 def run(
@@ -91,16 +75,17 @@ def run(
         surveys = Surveys(out, cache.key)
         present = FeatureCache(out).extracted
         readable = [(domain, [v for v in videos if v.id in surveys.rows]) for domain, videos in groups]
-        plans = _plans(recipe, dataset, _lacking(readable, set(present)), surveys)
-        total = sum(len(plan.requests) for _, group in plans for plan in group)
+        missing = _lacking(readable, set(present))
+        planner = Planner(recipe, dataset, surveys)
         extractor = Extractor(recipe, backbone, decoder, surveys, device)
         n_new = 0
+        total = sum(planner.n_clips(video) for _, videos in missing for video in videos)
         if total:
             with reporter.progress("extracting features", total, "clips") as advance:
-                for domain, group in plans:
-                    for first in range(0, len(group), shard_size):
+                for domain, videos in missing:
+                    for some in chunks(videos, shard_size):
                         with cache.shard(domain) as shard:
-                            failures += extractor.fill(shard, group[first : first + shard_size], advance)
+                            failures += extractor.fill(shard, [planner.plan(video) for video in some], advance)
                         n_new += len(shard.rows)
         cache.write_failures(failures)
     listed = {video.id for _, videos in groups for video in videos}
@@ -177,44 +162,6 @@ def _lacking(groups: Sequence[tuple[str, Sequence[Video]]], have: set[str]) -> l
     return [(domain, [video for video in videos if video.id not in have]) for domain, videos in groups]
 
 
-def _plans(
-    recipe: ExtractRecipe, dataset: Dataset, groups: Sequence[tuple[str, Sequence[Video]]], surveys: Surveys
-) -> list[tuple[str, list[VideoPlan]]]:
-    """Test videos get the views without mixing alone: nothing is trained on them."""
-    train = {"source": [v.id for v in dataset.source.train], "target": [v.id for v in dataset.target.train]}
-    members = {name: frozenset(ids) for name, ids in train.items()}
-    return [
-        (
-            domain,
-            [
-                plan_video(recipe, video, surveys, train[OTHER[domain]] if video.id in members[domain] else ())
-                for video in videos
-            ],
-        )
-        for domain, videos in groups
-    ]
-
-
-def plan_video(recipe: ExtractRecipe, video: Video, surveys: Surveys, donors: Sequence[str]) -> VideoPlan:
-    """Every clip to extract of one video; mixes only where there are donors."""
-    row, views = surveys.rows[video.id], recipe.views
-    plan = plan_clips(row.n_frames, recipe.clip_length, recipe.stride, recipe.bins, recipe.min_frames)
-    starts = {view: tuple(plan.starts) for view in views.unmixed}
-    speeds = dict(views.unmixed)
-    mixes: dict[str, MixDraw] = {}
-    if donors:
-        for view in views.mixed:
-            mixes[view] = draw_mix(plan, video.id, view, donors, surveys.rows.__contains__, views.seed, views.gamma_max)
-            starts[view], speeds[view] = mixes[view].starts, 1
-    requests = [request for view in starts for request in _requests(plan, view, starts[view], speeds[view])]
-    return VideoPlan(video, row, tuple(requests), starts, mixes)
-
-
-def _requests(plan: ClipPlan, view: str, starts: Sequence[int], speed: int) -> Iterator[ClipRequest]:
-    for row, start in enumerate(starts):
-        yield ClipRequest(view, row, clip_frames(plan, start, speed))
-
-
 @dataclass(frozen=True)
 class Extractor:
     """Turns planned videos into features, batches filled across the videos of a shard."""
@@ -241,6 +188,9 @@ class Extractor:
                 features[number][request.view][request.row] = value
             advance(len(members))
         for number, plan in enumerate(plans):
+            if not all(np.isfinite(values).all() for values in features[number].values()) and number not in failures:
+                reason = "the backbone gave features that are not finite; try --precision fp32, and check the weights"
+                failures[number] = failure(plan.video, VideoError(reason))
             if number not in failures:
                 shard.add(plan.row, _views(plan, features[number]))
         return list(failures.values())
@@ -281,8 +231,14 @@ class Extractor:
     def _features(self, clips: Sequence[NDArray[Any]]) -> NDArray[np.float16]:
         pixels = torch.from_numpy(np.stack(clips)).to(self.device)
         batch = pixels.permute(0, 4, 1, 2, 3).float() * (2 / 255) - 1
-        with torch.inference_mode():
-            features: NDArray[np.float16] = self.backbone(batch).to("cpu", torch.float16).numpy()
+        try:
+            with torch.inference_mode():
+                features: NDArray[np.float16] = self.backbone(batch).to("cpu", torch.float16).numpy()
+        except torch.OutOfMemoryError as error:
+            raise ComixError(
+                f"the device has too little memory for {len(clips)} clips at once",
+                hint="choose a smaller --batch-size (it is part of the recipe, so another --out), or --device cpu",
+            ) from error
         return features
 
 

@@ -53,6 +53,8 @@ def run(
     training videos; equal ones leave each video out of its own neighbours. from_run, seed: whose heads.
     Raises RunError if the run belongs to another cache, ComixError for vectors that are not finite.
     """
+    if from_run is not None and seed is None:
+        seed = from_run.recipe.seed
     for name in (query, gallery):
         if name not in DOMAINS:
             raise ComixError(f"there is no domain {name!r}", hint="--query and --gallery take source or target")
@@ -60,18 +62,18 @@ def run(
     banks = load_banks(cache, mixed=False, reverse=reverse)
     spaces = {BACKBONE: _backbone_space(banks)}
     if from_run is not None:
-        spaces |= _head_spaces(cache, banks, from_run, seed)
+        spaces |= _head_spaces(cache, banks, from_run, from_run.recipe.seed if seed is None else seed)
     results = {
         space: evaluate(vectors[query], vectors[gallery], k, same_set=query == gallery)
         for space, vectors in spaces.items()
     }
     names = dict(zip(DOMAINS, banks.names, strict=True))
     retrieved = Retrieved(query, gallery, names, cache.classes, results, out, banks.transductive)
-    write_json(out, to_json(retrieved, from_run))
+    write_json(out, to_json(retrieved, from_run, seed))
     return retrieved
 
 
-def to_json(retrieved: Retrieved, from_run: RunFolder | None) -> dict[str, Any]:
+def to_json(retrieved: Retrieved, from_run: RunFolder | None, seed: int | None) -> dict[str, Any]:
     """The JSON beside the table."""
     return {
         "query": {"role": retrieved.query, "domain": retrieved.names[retrieved.query]},
@@ -79,6 +81,7 @@ def to_json(retrieved: Retrieved, from_run: RunFolder | None) -> dict[str, Any]:
         "classes": list(retrieved.classes),
         "transductive": retrieved.transductive,
         "run": None if from_run is None else str(from_run.root),
+        "seed": seed,
         "spaces": {name: result.to_json() for name, result in retrieved.spaces.items()},
     }
 
@@ -109,9 +112,7 @@ def hidden_means(head: TemporalGraph, bank: FeatureBank, norm: Standardise, batc
     return torch.cat([head.hidden(norm(bank.clips[rows])) for rows in torch.split(bank.bin_first, batch)])
 
 
-def _head_spaces(
-    cache: FeatureCache, banks: Banks, run: RunFolder, seed: int | None
-) -> dict[str, dict[str, Embeddings]]:
+def _head_spaces(cache: FeatureCache, banks: Banks, run: RunFolder, seed: int) -> dict[str, dict[str, Embeddings]]:
     if run.meta["cache_key"] != cache.key:
         raise RunError(
             f"{run.root} was adapted from another cache ({run.meta['cache']})",
@@ -119,16 +120,18 @@ def _head_spaces(
             hint="give the cache that the run belongs to",
         )
     norms = run.load_norms()
-    files = run.seed(run.recipe.seed if seed is None else seed)
+    files = run.seed(seed)
     spaces: dict[str, dict[str, Embeddings]] = {}
     for name in (runs.SOURCE_ONLY, runs.LAST, runs.SELECTED):
         path = files.head_path(name)
         if path.exists():
-            head = run.load_head(run.recipe.seed if seed is None else seed, name)
+            head = run.load_head(seed, name)
             spaces[name] = {
                 domain: _embeddings(bank, hidden_means(head, bank, norms[domain]))
                 for domain, bank in _searched(banks).items()
             }
     if not spaces:
-        raise RunError(f"{files.root} holds no head yet", hint="finish the run: comix adapt with the same options")
+        raise RunError(
+            f"{files.root} holds no head", hint=f"the run's seeds: {', '.join(map(str, run.recipe.seed_list))}"
+        )
     return spaces

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from comix_fast.config import AdaptRecipe
+from comix_fast.console import Advance
 from comix_fast.errors import CacheError
 from comix_fast.heads import TemporalGraph
 from comix_fast.stages.bank import Banks, FeatureBank, Standardise
@@ -18,36 +19,49 @@ FOLDS = 5
 
 
 def supervised_accuracy(
-    recipe: AdaptRecipe, banks: Banks, norm: Standardise, seed: int, new_head: Callable[[], TemporalGraph]
+    recipe: AdaptRecipe,
+    banks: Banks,
+    norm: Standardise,
+    seed: int,
+    new_head: Callable[[], TemporalGraph],
+    advance: Advance,
 ) -> float:
     """Accuracy in [0, 1] of a head trained on the target's labelled training videos, as the warm-start is.
 
-    Without a test list, what is measured would be what was learnt by heart; then the videos are split into five
-    stratified folds and each is predicted by a head trained on the other four.
-    Raises CacheError if target labels are missing.
+    No video is measured by a head that learnt it: where every measured video is a training one, they are split
+    into five stratified folds and each is predicted by a head trained on the other four; where only some are, these
+    are left out of training. advance: called with 1 for every head trained, see n_heads.
+    Raises CacheError if target labels are missing or there are fewer than two videos to split.
     """
     target, measured = banks.target, banks.measured
     if bool((target.labels < 0).any()) or bool((measured.labels < 0).any()):
         raise CacheError("the target-supervised bound needs every target video labelled")
-    if not banks.transductive:
-        logits = _fit(recipe, target, norm, seed, "supervised", new_head, measured)
-        value = accuracy(logits, measured.labels)
-    else:
-        folds = stratified_folds(target.labels, FOLDS, seed)
-        logits = torch.zeros(len(target.ids), 0)
-        for fold in range(FOLDS):
-            inside = folds == fold
-            train_on, predict_on = (
-                target.subset((~inside).nonzero()[:, 0]),
-                target.subset(inside.nonzero()[:, 0]),
-            )
-            part = _fit(recipe, train_on, norm, seed, f"supervised {fold}", new_head, predict_on)
-            if fold == 0:
-                logits = torch.zeros(len(target.ids), part.shape[1])
-            logits[inside] = part
-        value = accuracy(logits, target.labels)
+    if len(target.ids) < 2:
+        raise CacheError("the target-supervised bound needs at least two target videos")
+    place = {video: number for number, video in enumerate(measured.ids)}
+    folds = torch.tensor([0 if video in place else 1 for video in target.ids])
+    if banks.transductive:
+        folds = stratified_folds(target.labels, n_heads(banks), seed)
+    logits: Tensor | None = None
+    for fold in range(n_heads(banks)):
+        inside = folds == fold
+        predicted = target.subset(inside.nonzero()[:, 0]) if banks.transductive else measured
+        part = _fit(
+            recipe, target.subset((~inside).nonzero()[:, 0]), norm, seed, f"supervised {fold}", new_head, predicted
+        )
+        logits = part.new_zeros(len(measured.ids), part.shape[1]) if logits is None else logits
+        for video, row in zip(predicted.ids, part, strict=True):
+            if video in place:
+                logits[place[video]] = row
+        advance(1)
+    value = None if logits is None else accuracy(logits, measured.labels)
     assert value is not None  # every video is labelled, as checked above
     return value
+
+
+def n_heads(banks: Banks) -> int:
+    """How many heads the bound trains: one, or one per fold."""
+    return min(FOLDS, len(banks.target.ids)) if banks.transductive else 1
 
 
 def stratified_folds(labels: Tensor, n_folds: int, seed: int) -> Tensor:

@@ -204,6 +204,19 @@ def test_the_bound_trains_on_target_labels(make_cache: MakeCache, tmp_path: Path
         assert row["last"]["mean"] < 0.75  # type: ignore[index]
 
 
+def test_the_bound_says_what_it_can_not_do(make_cache: MakeCache, tmp_path: Path) -> None:
+    recipe = replace(SHORT, method="target-supervised")
+    with pytest.raises(CacheError, match="every target video labelled"):
+        adapted(recipe, make_cache("bare", target_labels=[None] * 18), tmp_path / "bare-run")
+    with pytest.raises(CacheError, match="at least two target videos"):
+        adapted(recipe, make_cache("one", n_classes=1, per_class=1), tmp_path / "one-run")
+
+
+def test_few_videos_are_enough_for_every_part(make_cache: MakeCache, tmp_path: Path) -> None:
+    done = ablation.run(SHORT, FeatureCache(make_cache(n_classes=2, per_class=1)), tmp_path / "run", reporter=Silent())
+    assert [run.root.name for run in done] == ["tcl", "bgm", "bgm-tpl", "target-supervised"]
+
+
 def test_an_ablation_warm_starts_once(make_cache: MakeCache, tmp_path: Path) -> None:
     done = ablation.run(SHORT, FeatureCache(make_cache()), tmp_path / "run", reporter=Silent())
     assert [run.root.name for run in done] == ["tcl", "bgm", "bgm-tpl", "target-supervised"]

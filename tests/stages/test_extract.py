@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor, nn
 
 from builders import WriteVideo, small_recipe
@@ -180,14 +181,14 @@ def test_bad_files_are_listed_and_tried_again_alone(folders: tuple[Path, Path], 
 def test_a_file_that_breaks_between_survey_and_features_is_listed(folders: tuple[Path, Path], tmp_path: Path) -> None:
     victim = folders[0] / "go/1.mp4"
 
-    class Breaking(Silent):
+    class Emptying(Silent):
         @contextmanager
         def progress(self, what: str, total: int, unit: str) -> Iterator[Advance]:
             if unit == "clips":
                 victim.write_bytes(b"")
             yield lambda done: None
 
-    done = extracted(folders, tmp_path / "cache", reporter=Breaking())
+    done = extracted(folders, tmp_path / "cache", reporter=Emptying())
     assert [one["id"] for one in done.failures] == ["a/go/1.mp4"]
     assert done.n_new == 7
     cache = FeatureCache(tmp_path / "cache")
@@ -202,6 +203,23 @@ def test_other_weights_are_refused_and_nothing_changes(folders: tuple[Path, Path
     with pytest.raises(CacheError, match=r"backbone\.weights_sha256: 1+, there 0+"):
         extracted(folders, tmp_path / "cache", recipe=changed)
     assert {path: path.read_bytes() for path in (tmp_path / "cache").rglob("*") if path.is_file()} == before
+
+
+class Breaking(Pooling):
+    """Gives infinities for its first batch, which is of the first video alone."""
+
+    def forward(self, clips: Tensor) -> Tensor:
+        features = super().forward(clips)
+        return features if len(self.sizes) > 1 else torch.full_like(features, torch.inf)
+
+
+def test_videos_whose_features_are_not_finite_are_listed(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    done = extracted(folders, tmp_path / "cache", backbone=Breaking())
+    assert [one["id"] for one in done.failures] == ["a/go/1.mp4"]
+    assert "not finite" in done.failures[0]["reason"]
+    assert done.n_new == 7
+    again = extracted(folders, tmp_path / "cache")
+    assert (again.n_new, again.failures) == (1, ())
 
 
 def test_another_video_of_the_same_name_is_noticed(
