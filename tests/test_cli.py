@@ -39,6 +39,7 @@ class Ended(NamedTuple):
 def comix(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Ended]:
     """Runs a command in tmp_path; gives its exit code and what it printed."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
 
     def run(*words: object) -> Ended:
         capsys.readouterr()
@@ -196,7 +197,7 @@ def test_help_loads_no_torch() -> None:
 def test_every_hyper_parameter_has_its_option(comix: Callable[..., Ended]) -> None:
     text = comix("adapt", "--help").out
     for option in (
-        "--warmstart-iterat",
+        "--warmstart-iterations",
         "--lambda-bgm",
         "--lambda-tpl",
         "--pseudo-threshold",
