@@ -37,6 +37,11 @@ def test_the_line_parses(line: str) -> None:
     assert command.make_context(line, words).params
 
 
+def test_nothing_is_left_to_be_filled_in() -> None:
+    for page in PAGES:
+        assert "@@" not in page.read_text(encoding="utf-8"), page.name
+
+
 def test_links_between_pages_lead_somewhere() -> None:
     for page in PAGES:
         for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
