@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from comix_fast.errors import ComixError
 
 PARTIAL = ".partial"
 
@@ -36,6 +39,21 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def held_lock(path: Path, refusal: ComixError) -> Iterator[None]:
+    """Holds the lock file `path` while the block runs; raises `refusal` if another process holds it.
+
+    The lock goes with the process, so a killed one leaves none behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise refusal from error
+        yield
 
 
 def write_json(path: Path, value: Any) -> None:

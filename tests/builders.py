@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from comix_fast.cache.format import ViewClips
 from comix_fast.config import ExtractRecipe, ViewPlan
+from comix_fast.console import Advance, Silent
 
 MakeCache = Callable[..., Path]
 WriteVideo = Callable[..., Path]
@@ -28,3 +30,19 @@ def listed(domain: str, n_classes: int, per_class: int, split: str = "") -> list
 def noisy_clips(rng: np.random.Generator, centre: np.ndarray, noise: float, starts: Sequence[int]) -> ViewClips:
     features = centre + noise * rng.normal(size=(len(starts), len(centre)))
     return ViewClips(features.astype(np.float16), np.array(starts, dtype=np.int64))
+
+
+class Interrupting(Silent):
+    """A reporter that presses Ctrl-C after a number of advances."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    @contextmanager
+    def progress(self, what: str, total: int, unit: str) -> Iterator[Advance]:
+        def advance(done: int) -> None:
+            self.left -= 1
+            if not self.left:
+                raise KeyboardInterrupt
+
+        yield advance

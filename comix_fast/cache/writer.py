@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import h5py
 import numpy as np
@@ -18,7 +17,7 @@ from comix_fast.cache import format as form
 from comix_fast.cache.reader import read_manifest
 from comix_fast.config import ExtractRecipe, differences, digest
 from comix_fast.errors import CacheError
-from comix_fast.files import remove_partial, whole_file, write_json
+from comix_fast.files import held_lock, remove_partial, whole_file, write_json
 
 
 @dataclass
@@ -46,11 +45,10 @@ class ShardWriter:
 class CacheWriter:
     """The one writer of a cache folder, held by a lock for as long as it is open."""
 
-    def __init__(self, root: Path, recipe: Mapping[str, Any], lock: IO[str]) -> None:
+    def __init__(self, root: Path, recipe: Mapping[str, Any]) -> None:
         self.root = root
         self.recipe = recipe
         self.key = digest(recipe)
-        self._lock = lock
 
     @classmethod
     @contextlib.contextmanager
@@ -61,15 +59,9 @@ class CacheWriter:
         cache was made by another recipe (the message lists the fields that differ).
         """
         _refuse_foreign(root)
-        root.mkdir(parents=True, exist_ok=True)
-        with (root / form.LOCK).open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise CacheError(
-                    f"another process is writing to {root}", hint="wait for it, or choose another --out"
-                ) from error
-            writer = cls(root, recipe.to_json(), lock)
+        refusal = CacheError(f"another process is writing to {root}", hint="wait for it, or choose another --out")
+        with held_lock(root / form.LOCK, refusal):
+            writer = cls(root, recipe.to_json())
             writer._adopt(warnings)
             yield writer
 

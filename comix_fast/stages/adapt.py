@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import fcntl
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from comix_fast.cache.reader import FeatureCache
 from comix_fast.config import AdaptRecipe, differences, digest
 from comix_fast.console import Reporter
 from comix_fast.errors import CacheError, RunError
-from comix_fast.files import whole_file, write_json
+from comix_fast.files import held_lock, whole_file, write_json
 from comix_fast.heads import TemporalGraph
 from comix_fast.selection import infomax
 from comix_fast.stages import runs
@@ -82,18 +81,10 @@ def run(
         return _run(recipe, banks, RunFolder.make(root, meta), reporter, warmstart_from)
 
 
-@contextlib.contextmanager
-def writing_to(root: Path) -> Iterator[None]:
+def writing_to(root: Path) -> contextlib.AbstractContextManager[None]:
     """Holds the run folder's lock. Raises RunError if another process holds it."""
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with (root.parent / f".{root.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise RunError(
-                f"another process is writing to {root}", hint="wait for it, or choose another --name"
-            ) from error
-        yield
+    refusal = RunError(f"another process is writing to {root}", hint="wait for it, or choose another --name")
+    return held_lock(root.parent / f".{root.name}.lock", refusal)
 
 
 def _run(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from builders import MakeCache
+from builders import Interrupting, MakeCache
 from comix_fast.cache import FeatureCache
 from comix_fast.config import AdaptRecipe
-from comix_fast.console import Advance, Silent
+from comix_fast.console import Silent
 from comix_fast.errors import CacheError, ComixError, RunError
 from comix_fast.stages import ablation, adapt
 from comix_fast.stages.runs import RunFolder
@@ -35,22 +33,6 @@ def heads(root: Path) -> dict[str, bytes]:
 
 def results(run: RunFolder) -> dict[str, dict[str, object]]:
     return {row["name"]: row for row in json.loads((run.root / "results.json").read_text())["rows"]}
-
-
-class Interrupting(Silent):
-    """Ctrl-C after some reports of progress."""
-
-    def __init__(self, after: int) -> None:
-        self.left = after
-
-    @contextmanager
-    def progress(self, what: str, total: int, unit: str) -> Iterator[Advance]:
-        def advance(done: int) -> None:
-            self.left -= 1
-            if self.left == 0:
-                raise KeyboardInterrupt
-
-        yield advance
 
 
 def test_a_run_learns_and_says_how_each_step_was_chosen(make_cache: MakeCache, tmp_path: Path) -> None:

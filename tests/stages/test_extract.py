@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from builders import WriteVideo, small_recipe
+from builders import Interrupting, WriteVideo, small_recipe
 from comix_fast.cache import FeatureCache
 from comix_fast.cache.surveys import Surveys
 from comix_fast.config import ExtractRecipe, ViewPlan
@@ -124,22 +124,6 @@ def test_a_second_extract_does_no_work(folders: tuple[Path, Path], tmp_path: Pat
     again = extracted(folders, tmp_path / "cache", backbone=backbone)
     assert (again.n_new, again.n_present, backbone.sizes) == (0, 8, [])
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.h5")} == before
-
-
-class Interrupting(Silent):
-    """Ctrl-C after a number of advances, surveys and clips alike."""
-
-    def __init__(self, after: int) -> None:
-        self.left = after
-
-    @contextmanager
-    def progress(self, what: str, total: int, unit: str) -> Iterator[Advance]:
-        def advance(done: int) -> None:
-            self.left -= 1
-            if not self.left:
-                raise KeyboardInterrupt
-
-        yield advance
 
 
 @pytest.mark.parametrize("after", [2, 7, 9, 20, 30])
