@@ -71,7 +71,7 @@ def search(queries: Float32s, gallery: Float32s, k: int, exclude: Int64s | None 
     wanted = min(len(gallery), k + SPARE)
     if wanted == len(gallery):
         return _by_full_order(queries, gallery, k, exclude)
-    flat = _faiss().IndexFlatIP(gallery.shape[1])
+    flat = _flat_index(gallery.shape[1])
     flat.add(np.ascontiguousarray(gallery))
     similarity = np.empty((len(queries), k), np.float32)
     index = np.empty((len(queries), k), np.int64)
@@ -154,6 +154,13 @@ def _refuse_k(k: int, eligible: int, gallery: int) -> None:
         without = "" if eligible == gallery else " without the query itself"
         hint = f"choose k of at most {eligible}" if eligible else "choose a larger gallery"
         raise ComixError(f"k = {k}, but the gallery has only {eligible:,} items{without}", hint=hint)
+
+
+def _flat_index(dims: int) -> Any:
+    """An exact inner-product index; on the GPUs where faiss was built for them and finds any."""
+    faiss = _faiss()
+    flat = faiss.IndexFlatIP(dims)
+    return faiss.index_cpu_to_all_gpus(flat) if getattr(faiss, "get_num_gpus", int)() else flat
 
 
 def _faiss() -> ModuleType:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -315,3 +316,20 @@ def test_faiss_imports_with_warnings_as_errors_and_leaves_the_filters_alone() ->
     )
     ran = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert ran.returncode == 1 and ran.stderr.strip().endswith("DeprecationWarning: swig")
+
+
+def test_the_index_goes_to_gpus_where_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    moved: list[object] = []
+
+    def to_gpus(flat: object) -> object:
+        moved.append(flat)
+        return flat
+
+    real = index_module._faiss()
+    stub = SimpleNamespace(IndexFlatIP=real.IndexFlatIP, get_num_gpus=lambda: 2, index_cpu_to_all_gpus=to_gpus)
+    monkeypatch.setattr(index_module, "_faiss", lambda: stub)
+    vectors = at(0, 30, 90, 200)
+    similarity, found = search(vectors[:2], vectors, 1)
+    assert len(moved) == 1
+    assert found[:, 0].tolist() == [0, 1]
+    np.testing.assert_allclose(similarity, 1, atol=1e-6)
