@@ -328,7 +328,7 @@ def test_the_index_goes_to_gpus_where_there_are_any(monkeypatch: pytest.MonkeyPa
     real = index_module._faiss()
     stub = SimpleNamespace(IndexFlatIP=real.IndexFlatIP, get_num_gpus=lambda: 2, index_cpu_to_all_gpus=to_gpus)
     monkeypatch.setattr(index_module, "_faiss", lambda: stub)
-    vectors = at(0, 30, 90, 200)
+    vectors = at(*range(0, 360, 9))
     similarity, found = search(vectors[:2], vectors, 1)
     assert len(moved) == 1
     assert found[:, 0].tolist() == [0, 1]
