@@ -62,12 +62,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (MemoryError, OSError) as error:
         if debug:
             traceback.print_exc()
-        print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
+        print(f"error: {_plain_words(error)}", file=sys.stderr)
         sys.exit(2)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
             print("interrupted: what is finished is kept; the same command goes on from there", file=sys.stderr)
         raise
+
+
+def _plain_words(error: BaseException) -> str:
+    """What the system refused, and where."""
+    if not isinstance(error, OSError):
+        return f"not enough memory ({error})"
+    where = f"{error.filename}: " if error.filename else ""
+    reason = error.strerror or str(error)
+    return f"{where}{reason.lower()}\n  check that the folder exists, is a folder, can be written to and has room"
 
 
 def _version(wanted: bool) -> None:
@@ -193,7 +202,7 @@ def retrieve(
     ] = None,
     query: Annotated[str, typer.Option(help="Whose videos ask: source or target.")] = "target",
     gallery: Annotated[str, typer.Option(help="Whose videos answer: source or target.")] = "source",
-    k: Annotated[int, typer.Option("-k", min=1, help="Neighbours per query.")] = 5,
+    k: Annotated[int | None, typer.Option("-k", min=1, help="Neighbours per query. Default: 5.")] = None,
     seed: Annotated[int | None, typer.Option(help="Which seed of the run. Default: its first.")] = None,
     examples: Annotated[int, typer.Option(min=0, help="Queries shown with their neighbours.")] = 4,
     out: Annotated[Path | None, typer.Option(help="The JSON file. Default: in the run, or in runs/.")] = None,

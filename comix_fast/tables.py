@@ -15,6 +15,7 @@ from comix_fast.intervals import Summary
 from comix_fast.retrieval import RetrievalResult
 from comix_fast.stages.results import CHOICES
 from comix_fast.stages.retrieve import Retrieved
+from comix_fast.stages.supervised import FOLDS
 
 _CHOICE_TITLES = {
     "last": "last",
@@ -23,9 +24,9 @@ _CHOICE_TITLES = {
 }
 
 
-def plain_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """A table whose cells are shown as they are: no name in them can act as markup."""
-    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for number, column in enumerate(columns):
         table.add_column(Text(column), justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
@@ -42,10 +43,11 @@ def _accuracy(cell: Mapping[str, Any], n_seeds: int) -> str:
 def accuracy_table(results: Sequence[Mapping[str, Any]]) -> RenderableType:
     """Target accuracies of one run, or of the runs of one ablation: equal rows are shown once."""
     first = results[0]
+    if not first["n_labelled"]:
+        return Group(Text(first["measured_on"]), *(Text(note, style="dim") for note in first["notes"]))
     n_seeds = len(first["seeds"])
-    spread = "mean ± 95 % over seeds" if n_seeds > 1 else "one seed: no interval"
-    seeds = f"{n_seeds} seeds" if n_seeds > 1 else "1 seed"
-    title = f"target accuracy in %, {first['source']} → {first['target']}, {seeds}, {spread}"
+    seeds = f"{n_seeds} seeds, mean ± 95 % over seeds" if n_seeds > 1 else "one seed, so no interval"
+    title = f"target accuracy in %, {first['source']} → {first['target']}, {seeds}"
     rows: dict[str, list[str]] = {}
     for result in results:
         for row in result["rows"]:
@@ -54,13 +56,15 @@ def accuracy_table(results: Sequence[Mapping[str, Any]]) -> RenderableType:
                 cells = [cells[0], "", ""]
             rows.setdefault(row["name"], cells)
     columns = ["", *(_CHOICE_TITLES[choice] for choice in CHOICES)]
-    table = plain_table(title, columns, [[name, *cells] for name, cells in rows.items()])
-    lines = [f"measured on {first['measured_on']}" if first["n_labelled"] else first["measured_on"]]
-    lines += [f"chosen without labels: {first['selection']}"]
+    table = plain_table(columns, [[name, *cells] for name, cells in rows.items()])
+    lines = [f"measured on {first['measured_on']}"]
+    if set(rows) != {"target-supervised"}:
+        lines.append(f"chosen without labels: {first['selection']}")
     if first["transductive"] and "target-supervised" in rows:
-        lines.append("target-supervised: five folds, each predicted by a head trained on the other four")
-    lines += [f"warning: {warning}" for warning in first["warnings"]] + list(first["notes"])
-    return Group(table, *(Text(line, style="dim") for line in lines))
+        folds = min(FOLDS, first["n_labelled"])
+        lines.append(f"target-supervised: {folds} folds, each predicted by a head trained on the others")
+    lines += first["notes"]
+    return Group(Text(title, style="bold"), table, *(Text(line, style="dim") for line in lines))
 
 
 def cache_table(summary: CacheSummary) -> RenderableType:
@@ -82,14 +86,16 @@ def cache_table(summary: CacheSummary) -> RenderableType:
         have = summary.extracted[domain, split]
         lacks = "" if have == listed else f", {listed - have:,} missing"
         facts.append((f"{domain} {split}", f"{have:,} videos of {summary.domain_names[domain]}{lacks}"))
-    if ("target", "test") not in summary.listed:
+    if not summary.measured:
+        facts.append(("accuracy", "none: no target video to measure on carries a label"))
+    elif ("target", "test") not in summary.listed:
         facts.append(("target test", "no list: accuracy is measured on the training videos (transductive)"))
-    table = plain_table(str(summary.path), ("", ""), facts)
+    table = plain_table(("", ""), facts)
     table.columns[1].justify = "left"
     table.show_header = False
     notes = [f"warning: {warning}" for warning in summary.warnings]
     notes += [f"not extracted: {line['id']}: {line['reason']}" for line in summary.failures]
-    return Group(table, *(Text(note, style="yellow") for note in notes))
+    return Group(Text(str(summary.path), style="bold"), table, *(Text(note, style="yellow") for note in notes))
 
 
 def weights_table(known: Sequence[KnownWeights], verdicts: Mapping[tuple[str, str], str]) -> RenderableType:
@@ -109,7 +115,7 @@ def weights_table(known: Sequence[KnownWeights], verdicts: Mapping[tuple[str, st
                 where,
             ]
         )
-    table = plain_table("known weights", ("backbone", "weights", "check", "size", "sha256", "where"), rows)
+    table = plain_table(("backbone", "weights", "check", "size", "sha256", "where"), rows)
     for number in (1, 2, 5):
         table.columns[number].justify = "left"
     return table
@@ -124,20 +130,27 @@ def retrieval_tables(retrieved: Retrieved, examples: int) -> RenderableType:
     title = f"{query} ({retrieved.query}) → {gallery} ({retrieved.gallery}), {counts}"
     scores = [score.name for score in first.scores]
     parts: list[RenderableType] = []
-    if scores:
+    if any(score.value is not None for score in first.scores):
         rows = [[space, *(_share(result.score(name).value) for name in scores)] for space, result in spaces.items()]
-        parts.append(plain_table(f"{title}: scores in %", ("embedding", *scores), rows))
-        parts += ["", _per_class(retrieved, scores[-1])]
+        parts += [Text(f"{title}: scores in %", style="bold"), plain_table(("embedding", *scores), rows)]
+        parts += ["", Text(f"{scores[-1]} per class in %", style="bold"), _per_class(retrieved, scores[-1])]
     else:
-        parts.append(Text(f"{title}: no labels in the gallery, so there are no scores"))
+        parts.append(Text(f"{title}: no labels to score with"))
     if retrieved.transductive and "target" in (retrieved.query, retrieved.gallery):
-        parts.append(Text("the target's videos are its unlabelled training videos (transductive)", style="dim"))
+        parts.append(
+            Text(
+                "the target's videos are its training videos, adapted on unlabelled (transductive)",
+                style="dim",
+            )
+        )
     for space, result in spaces.items():
         if result.tied_at_k:
-            tied = f"{space}: {result.tied_at_k:,} queries have equally near items at the cut; gallery order decides"
+            tied = f"{space}: tied neighbours at the cut in {result.tied_at_k:,} queries: gallery order decides"
             parts.append(Text(tied, style="yellow"))
     shown = list(spaces)[-1]
-    parts += ["", _examples(retrieved, shown, spaces[shown], examples)]
+    if examples:
+        parts += ["", Text(f"neighbours in the embedding {shown!r}", style="bold")]
+        parts.append(_examples(retrieved, spaces[shown], examples))
     return Group(*parts)
 
 
@@ -154,10 +167,10 @@ def _per_class(retrieved: Retrieved, name: str) -> Table:
         [class_name, *(_share(values[space].get(label)) for space in values)]
         for label, class_name in enumerate(retrieved.classes)
     ]
-    return plain_table(f"{name} per class in %", ("class", *values), rows)
+    return plain_table(("class", *values), rows)
 
 
-def _examples(retrieved: Retrieved, space: str, result: RetrievalResult, examples: int) -> Table:
+def _examples(retrieved: Retrieved, result: RetrievalResult, examples: int) -> Table:
     def class_of(label: int) -> str:
         return retrieved.classes[label] if 0 <= label < len(retrieved.classes) else "unlabelled"
 
@@ -170,7 +183,7 @@ def _examples(retrieved: Retrieved, space: str, result: RetrievalResult, example
             verdict = {True: "same", False: "other", None: "?"}[neighbour.same_class]
             rows.append([*asked, f"{neighbour.similarity:.3f}", verdict, class_of(neighbour.label), neighbour.id])
     columns = ("query", "its class", "cosine", "class is", "neighbour's class", "neighbour")
-    table = plain_table(f"neighbours in the embedding {space!r}", columns, rows)
+    table = plain_table(columns, rows)
     for number in (1, 3, 4, 5):
         table.columns[number].justify = "left"
     return table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -249,3 +250,29 @@ def test_the_demo_goes_the_whole_way(comix: Callable[..., Ended], monkeypatch: p
     assert again["run"]["seeds"] == [0, 1]
     assert again["run"]["transductive"] is True
     assert len(FeatureCache("shown/cache").extracted) == 12
+
+
+def test_files_where_folders_belong_are_named(comix: Callable[..., Ended], make_cache: MakeCache) -> None:
+    Path("taken").write_text("a file")
+    cache = make_cache()
+    for words, message in (
+        (["adapt", "--from-cache", "taken"], "taken holds no feature cache"),
+        (["adapt", "--from-cache", cache, *SHORT, "--runs", "taken"], "taken: file exists"),
+        (["retrieve", "--from-cache", cache, "--out", "taken/found.json"], "taken: "),
+    ):
+        ended = comix(*words)
+        assert ended.code == 2
+        assert "error: " in ended.err
+        assert message in ended.err
+        assert "Traceback" not in ended.err
+        assert "Errno" not in ended.err
+    assert Path("taken").read_text() == "a file"
+
+
+def test_the_next_line_can_be_pasted(comix: Callable[..., Ended], folders: tuple[Path, Path]) -> None:
+    source, target = folders
+    words = ["--weights", "random", "--views", "plain", "--out", "cache/a b [c]"]
+    done = comix("extract", "--source", source, "--target", target, *words)
+    line = done.out.splitlines()[-1]
+    assert line == "next: comix adapt --from-cache 'cache/a b [c]' --no-bgm"
+    assert comix(*shlex.split(line)[2:], *SHORT, "--quiet").code == 0

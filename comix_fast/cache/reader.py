@@ -32,7 +32,7 @@ class CachedVideo:
 
 @dataclass(frozen=True)
 class CacheSummary:
-    """What `comix cache info` shows."""
+    """What `comix cache info` shows. measured: labelled target videos to measure accuracy on."""
 
     path: Path
     key: str
@@ -46,13 +46,14 @@ class CacheSummary:
     n_shards: int
     n_bytes: int
     failures: tuple[Mapping[str, str], ...]
+    measured: int
 
 
 def read_json(path: Path, encoding: str | None = None) -> Any:
     """A JSON file of a cache. Raises CacheError if it is absent, not JSON, or of another or newer form."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise CacheError(
             f"{path.parent} holds no feature cache: {path.name} is missing",
             hint="make one with comix extract",
@@ -150,6 +151,11 @@ class FeatureCache:
             CachedVideo(video, domain, label) for video, label in self._listed(domain, split) if video in self._where
         ]
 
+    def n_missing(self, domain: str) -> int:
+        """How many of a domain's listed videos have no features."""
+        listed = {video for split in SPLITS for video, _ in self._listed(domain, split)}
+        return len(listed - self._where.keys())
+
     def views(self, video: str) -> tuple[str, ...]:
         """The views that a video has."""
         return self._views[self._locate(video)[0]]
@@ -210,6 +216,7 @@ class FeatureCache:
             n_shards=len(self._views),
             n_bytes=sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file()),
             failures=self.failures(),
+            measured=sum(video.label is not None for video in self.videos("target", "test")),
         )
 
     def _count_clips(self) -> Iterator[tuple[str, int]]:

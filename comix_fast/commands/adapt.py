@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,9 @@ def run(
     cache = FeatureCache(cache_path)
     for warning in cache.warnings:
         reporter.warn(warning)
+    for domain in DOMAINS:
+        if absent := cache.n_missing(domain):
+            reporter.warn(f"{absent:,} listed {domain} videos have no features in {cache_path}: see comix cache info")
     root = runs / _run_name(name, recipe, cache, ablation)
     reporter.say(f"run {root}")
     if ablation:
@@ -97,5 +101,6 @@ def closing(done: Sequence[RunFolder], cache: Path) -> RenderableType:
     last = next(run for run in reversed(done) if run.recipe.method != "target-supervised" or len(done) == 1)
     lines = [f"run {last.root}"]
     if last.recipe.method != "target-supervised":
-        lines.append(f"next: comix retrieve --from-cache {cache} --run {last.root}")
+        where = f"--from-cache {shlex.quote(str(cache))} --run {shlex.quote(str(last.root))}"
+        lines.append(f"next: comix retrieve {where}")
     return Group(accuracy_table(results(done)), *(Text(line) for line in lines))

@@ -73,7 +73,7 @@ def run(out: Path, seed: int, seeds: int, using: extract.Engine, reporter: Repor
     )
     retrieved = timed(
         "comix retrieve: the target's nearest neighbours in the source",
-        lambda: retrieve.run(done.cache, adapted.root, "target", "source", 5, None, None),
+        lambda: retrieve.run(done.cache, adapted.root, "target", "source", None, None, None),
     )
     return Shown(done.cache, adapted, retrieved, seconds)
 

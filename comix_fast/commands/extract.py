@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from comix_fast.backbones import load_backbone
+from comix_fast.cache import FeatureCache
 from comix_fast.commands.machine import choose_device, set_threads
 from comix_fast.config import ExtractRecipe, ViewPlan
 from comix_fast.console import Reporter
@@ -134,5 +136,6 @@ def closing(done: Extracted) -> RenderableType:
         lines += [f"  {one['id']}: {one['reason']}" for one in done.failures[:SHOWN_FAILURES]]
         if len(done.failures) > SHOWN_FAILURES:
             lines.append(f"  … all of them in {done.cache / 'failures.json'}")
-    lines.append(f"next: comix adapt --from-cache {done.cache}")
+    mixed = "" if FeatureCache(done.cache).mixed_views() else " --no-bgm"
+    lines.append(f"next: comix adapt --from-cache {shlex.quote(str(done.cache))}{mixed}")
     return Group(*(Text(line) for line in lines))

@@ -21,7 +21,7 @@ def run(
     run_path: Path | None,
     query: str,
     gallery: str,
-    k: int,
+    k: int | None,
     seed: int | None,
     out: Path | None,
 ) -> Retrieved:

@@ -90,6 +90,6 @@ def measured_on(meta: Mapping[str, Any]) -> str:
     n_labelled, n_videos, target = meta["n_labelled"], meta["dataset"]["measured"]["n"], meta["target"]
     if not n_labelled:
         return f"{target} has no labels, so there is no accuracy; see predictions.csv of each seed"
-    which = "also its unlabelled training videos (transductive)" if meta["transductive"] else "its test list"
+    which = "the ones adapted on, without their labels (transductive)" if meta["transductive"] else "its test list"
     labelled = "" if n_labelled == n_videos else f" that are labelled, of {n_videos:,},"
     return f"{n_labelled:,} videos{labelled} of {target}: {which}"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from comix_fast.cache.reader import FeatureCache
+from comix_fast.config import digest
 from comix_fast.errors import ComixError, RunError
 from comix_fast.files import write_json
 from comix_fast.heads import TemporalGraph
@@ -21,6 +22,7 @@ from comix_fast.stages.bank import Banks, FeatureBank, Standardise, load_banks
 from comix_fast.stages.runs import RunFolder
 
 BACKBONE = "backbone"
+DEFAULT_K = 5
 DOMAINS = ("source", "target")
 
 
@@ -43,12 +45,13 @@ def run(
     *,
     query: str = "target",
     gallery: str = "source",
-    k: int = 5,
+    k: int | None = None,
     from_run: RunFolder | None = None,
     seed: int | None = None,
 ) -> Retrieved:
     """Searches each query video's k nearest gallery videos by cosine similarity, and writes it all to `out`.
 
+    k: None takes 5, or as many as the gallery has.
     query, gallery: "source" or "target". The target's videos are those that it is measured on, the source's its
     training videos; equal ones leave each video out of its own neighbours. from_run, seed: whose heads.
     Raises RunError if the run belongs to another cache, ComixError for vectors that are not finite.
@@ -60,6 +63,9 @@ def run(
             raise ComixError(f"there is no domain {name!r}", hint="--query and --gallery take source or target")
     reverse = from_run is not None and from_run.recipe.reverse
     banks = load_banks(cache, mixed=False, reverse=reverse)
+    if k is None:
+        n_items = len(_searched(banks)[gallery].ids) - (query == gallery)
+        k = max(1, min(DEFAULT_K, n_items))
     spaces = {BACKBONE: _backbone_space(banks)}
     if from_run is not None:
         spaces |= _head_spaces(cache, banks, from_run, from_run.recipe.seed if seed is None else seed)
@@ -113,12 +119,19 @@ def hidden_means(head: TemporalGraph, bank: FeatureBank, norm: Standardise, batc
 
 
 def _head_spaces(cache: FeatureCache, banks: Banks, run: RunFolder, seed: int) -> dict[str, dict[str, Embeddings]]:
-    if run.meta["cache_key"] != cache.key:
+    lists = {"source": banks.source, "target": banks.target, "measured": banks.measured}
+    ours = {name: digest(bank.ids) for name, bank in lists.items()} | {"classes": digest(cache.classes)}
+    theirs = {name: run.meta["dataset"][name]["ids"] for name in lists}
+    theirs["classes"] = run.meta["dataset"]["classes"]["names"]
+    if run.meta["cache_key"] != cache.key or ours != theirs:
+        what = "recipe" if run.meta["cache_key"] != cache.key else "videos or classes"
         raise RunError(
-            f"{run.root} was adapted from another cache ({run.meta['cache']})",
-            [f"its key is {run.meta['cache_key'][:12]}…, {cache.path} has {cache.key[:12]}…"],
-            hint="give the cache that the run belongs to",
+            f"{run.root} was adapted from another cache, or from what {cache.path} was before",
+            [f"it was adapted from {run.meta['cache']}; the {what} differ"],
+            hint="give the cache that the run belongs to, or adapt again",
         )
+    if run.recipe.method == "target-supervised":
+        raise RunError(f"{run.root} is a target-supervised bound, which keeps no heads", hint="give another run")
     norms = run.load_norms()
     files = run.seed(seed)
     spaces: dict[str, dict[str, Embeddings]] = {}

@@ -27,7 +27,7 @@ Failure = dict[str, str]
 
 def failure(video: Video, error: VideoError) -> Failure:
     """A line of failures.json."""
-    return {"id": video.id, "path": str(video.path), "reason": error.message}
+    return {"id": video.id, "path": str(video.path), "reason": error.message.removeprefix(f"{video.path}: ")}
 
 
 def chunks(videos: Sequence[Video], size: int) -> Iterator[Sequence[Video]]:

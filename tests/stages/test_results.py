@@ -50,7 +50,7 @@ def test_what_is_measured_is_said_in_one_sentence() -> None:
     meta = {"n_labelled": 9, "dataset": {"measured": {"n": 12}}, "target": "lawn", "transductive": True}
     assert (
         measured_on(meta)
-        == "9 videos that are labelled, of 12, of lawn: also its unlabelled training videos (transductive)"
+        == "9 videos that are labelled, of 12, of lawn: the ones adapted on, without their labels (transductive)"
     )
     assert "no labels" in measured_on(meta | {"n_labelled": 0})
 

@@ -1,0 +1,64 @@
+"""What people read: nothing in a name acts as markup, and nothing is claimed that was not measured."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from rich.console import Console, RenderableType
+
+from builders import MakeCache
+from comix_fast.cache import FeatureCache
+from comix_fast.commands import adapt as adapt_command
+from comix_fast.config import AdaptRecipe
+from comix_fast.console import Silent
+from comix_fast.stages import ablation, retrieve
+from comix_fast.tables import cache_table, plain_table, retrieval_tables
+
+SHORT = AdaptRecipe(warmstart_iterations=4, iterations=4, batch_size=6, hidden_dim=8, eval_every=4)
+
+
+def shown(table: RenderableType, width: int = 200) -> str:
+    stream = io.StringIO()
+    Console(file=stream, width=width, highlight=False, emoji=False).print(table)
+    return stream.getvalue()
+
+
+def test_names_are_shown_as_they_are() -> None:
+    text = shown(plain_table(("[b]class[/b]", "x"), [["[red]a[/red]", ":car:"], ["[/]", "1"]]))
+    for name in ("[b]class[/b]", "[red]a[/red]", ":car:", "[/]"):
+        assert name in text
+
+
+def test_an_ablation_is_one_table_with_every_row_once(make_cache: MakeCache, tmp_path: Path) -> None:
+    cache = make_cache()
+    runs = ablation.run(SHORT, FeatureCache(cache), tmp_path / "run", reporter=Silent())
+    lines = shown(adapt_command.closing(runs, cache)).splitlines()
+    assert lines[0].startswith("target accuracy in %, source domain → target domain, one seed, so no interval")
+    names = [line.split("  ")[0] for line in lines[2:7]]
+    assert names == ["source-only", "+ TCL", "+ BGM", "+ BGM + TPL", "target-supervised"]
+    assert any("5 folds" in line for line in lines)
+    assert lines[-1] == f"next: comix retrieve --from-cache {cache} --run {runs[2].root}"
+
+
+def test_without_target_labels_nothing_is_claimed(make_cache: MakeCache, tmp_path: Path) -> None:
+    cache = make_cache(target_labels=[None] * 18)
+    runs = ablation.run(SHORT, FeatureCache(cache), tmp_path / "run", reporter=Silent())
+    text = shown(adapt_command.closing(runs, cache))
+    assert "target domain has no labels, so there is no accuracy; see predictions.csv" in text
+    assert "±" not in text
+    summary = shown(cache_table(FeatureCache(cache).summary()))
+    assert "none: no target video to measure on carries a label" in summary
+    assert "transductive" not in summary
+    found = retrieve.run(FeatureCache(cache), tmp_path / "found.json", k=2)
+    text = shown(retrieval_tables(found, 1))
+    assert "no labels to score with" in text
+    assert "unlabelled" in text
+
+
+def test_videos_that_are_missing_are_counted(make_cache: MakeCache) -> None:
+    cache = make_cache()
+    next((cache / "shards").glob("source-*.h5")).unlink()
+    reader = FeatureCache(cache)
+    assert (reader.n_missing("source"), reader.n_missing("target")) == (18, 0)
+    assert "0 videos of source domain, 18 missing" in shown(cache_table(reader.summary()))
