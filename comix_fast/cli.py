@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from comix_fast.console import Terminal
-from comix_fast.errors import ComixError, DatasetError
+from comix_fast.errors import ComixError
 from comix_fast.options import (
     BackboneName,
     BatchClips,
@@ -26,7 +26,6 @@ from comix_fast.options import (
     Quiet,
     Threads,
     Weights,
-    adapt_options,
     takes_adapt_options,
 )
 from comix_fast.version import __version__
@@ -268,6 +267,3 @@ def demo(
     engine = command.engine(weights, precision, device, threads)
     done = command.run(out, seed, seeds, engine, Terminal(quiet))
     _print(command.to_json(done), as_json, command.closing(done))
-
-
-__all__ = ["DatasetError", "adapt_options", "app", "main"]

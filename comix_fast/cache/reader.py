@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comix_fast.cache import format as form
-from comix_fast.config import digest
+from comix_fast.config import digest, mixed_views
 from comix_fast.errors import CacheError, first_few
 
 OPEN_SHARDS = 2
@@ -193,7 +193,7 @@ class FeatureCache:
 
     def mixed_views(self) -> tuple[str, ...]:
         """The names of the background-mixing draws of this cache."""
-        return tuple(f"bgmix-{draw}" for draw in range(self.recipe["views"].get("bgmix", {}).get("draws", 0)))
+        return mixed_views(int(self.recipe["views"].get("bgmix", {}).get("draws", 0)))
 
     def failures(self) -> tuple[Mapping[str, str], ...]:
         """The videos that the last extract could not read: id, path, reason."""

@@ -38,7 +38,8 @@ class FeatureBank:
 
     ids: V names; labels: [V] int64, −1 where unlabelled.
     clips: [N, D] float16, every candidate clip of every video.
-    bin_first, bin_size: [V, B] int64, row of each bin's first candidate, and how many candidates it has.
+    bin_first, bin_size: [V, B] int64, row of each bin's first candidate, the one that videos are tested on (published
+        code), and how many candidates it has.
     mixed: [J, V, B, D] float16 or None; mixed_rows: [J, V, B] int64, the plain rows at the same starts.
     """
 
@@ -54,10 +55,6 @@ class FeatureBank:
     def n_bins(self) -> int:
         """Clips drawn of each video."""
         return self.bin_first.shape[1]
-
-    def test_clips(self) -> Tensor:
-        """[V, B, D] float16: the first candidate of each bin, as videos are tested (published code)."""
-        return self.clips[self.bin_first]
 
     def draw(self, videos: Tensor, generator: torch.Generator) -> Tensor:
         """[b] video numbers -> [b, B, D] float16: one candidate per bin at random (published code)."""

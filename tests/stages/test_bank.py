@@ -44,7 +44,7 @@ def test_testing_takes_the_first_of_each_bin(cache: FeatureCache, bank: FeatureB
     for number, name in enumerate(bank.ids):
         plan = plan_clips(cache.row(name).n_frames)
         rows = [start // 4 for start in plan.test_starts]
-        np.testing.assert_array_equal(bank.test_clips()[number].numpy(), cache.features(name)[rows])
+        np.testing.assert_array_equal(bank.clips[bank.bin_first][number].numpy(), cache.features(name)[rows])
 
 
 def test_a_mixed_draw_comes_with_plain_clips_at_the_same_starts(cache: FeatureCache, bank: FeatureBank) -> None:
