@@ -115,7 +115,10 @@ def extract(
     base_dir: Annotated[Path | None, typer.Option(help="With --preset: the folder of the published layout.")] = None,
     splits: Annotated[Path | None, typer.Option(help="With --preset: the folder of its split files.")] = None,
     published_validation: Annotated[
-        bool, typer.Option(help="Jester only: measure on the source's list, as the published code did.")
+        bool,
+        typer.Option(
+            "--published-validation", help="Jester only: measure on the source's list, as the published code did."
+        ),
     ] = False,
     out: Annotated[Path | None, typer.Option(help="The cache to make or fill. Default: cache/NAME.")] = None,
     backbone: BackboneName = "i3d",
@@ -134,7 +137,9 @@ def extract(
     device: Device = "auto",
     decoder: DecoderName = "auto",
     threads: Threads = None,
-    allow_missing: Annotated[bool, typer.Option(help="Leave out listed videos that have no file.")] = False,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Leave out listed videos that have no file.")
+    ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -171,9 +176,13 @@ def adapt(
         bool, typer.Option("--bgm/--no-bgm", help="Background mixing; without it, plain temporal contrast.")
     ] = True,
     tpl: Annotated[bool, typer.Option("--tpl/--no-tpl", help="Target pseudo-labels.")] = True,
-    source_only: Annotated[bool, typer.Option(help="Stop after the warm-start.")] = False,
-    target_supervised: Annotated[bool, typer.Option(help="The bound: train on the target's labels.")] = False,
-    ablation: Annotated[bool, typer.Option(help="All parts one by one, on one warm-start, and the bound.")] = False,
+    source_only: Annotated[bool, typer.Option("--source-only", help="Stop after the warm-start.")] = False,
+    target_supervised: Annotated[
+        bool, typer.Option("--target-supervised", help="The bound: train on the target's labels.")
+    ] = False,
+    ablation: Annotated[
+        bool, typer.Option("--ablation", help="All parts one by one, on one warm-start, and the bound.")
+    ] = False,
     threads: Threads = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -216,7 +225,7 @@ def retrieve(
 
 @app.command(epilog="Examples: comix weights · comix weights --convert rgb_imagenet.pt --out rgb_imagenet.safetensors")
 def weights(
-    verify: Annotated[bool, typer.Option(help="Read and hash every file that is here.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Read and hash every file that is here.")] = False,
     convert: Annotated[Path | None, typer.Option(help="A .pt, .pth or .ckpt file to convert to safetensors.")] = None,
     out: Annotated[Path | None, typer.Option(help="With --convert: the .safetensors file to write.")] = None,
     backbone: BackboneName = "i3d",
