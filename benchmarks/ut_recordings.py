@@ -51,9 +51,7 @@ def main() -> None:
     domains = {domain: mean_features(cache, domain) for domain in ("source", "target")}
     for domain, (features, labels, recordings) in domains.items():
         same, own, other = (100 * share for share in neighbours(features, labels, recordings))
-        print(
-            f"{cache.names[domain]}: nearest neighbour of the same class {same:.0f} %, of the same recording {own:.0f} %"
-        )
+        print(f"{cache.names[domain]}: nearest neighbour of the same class {same:.0f} %, same recording {own:.0f} %")
         print(f"  leaving out the own recording: of the same class {other:.0f} %")
         x = standardised(features, features)
         for strength in STRENGTHS:
@@ -64,7 +62,7 @@ def main() -> None:
             ]
             grouped = cross_val_predict(model, x, labels, groups=recordings, cv=LeaveOneGroupOut()) == labels
             random = ", ".join(f"{100 * fold.mean():.1f}" for fold in folds)
-            print(f"  C {strength}: five random folds {random} %; leaving recordings out {100 * grouped.mean():.1f} %")
+            print(f"  C {strength}: random folds {random} %; recordings left out {100 * grouped.mean():.1f} %")
     for one, other in (("source", "target"), ("target", "source")):
         (x, labels, _), (z, truth, _) = domains[one], domains[other]
         for name, by in (("source's statistics", x), ("each domain's own", z)):
