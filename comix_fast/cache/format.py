@@ -86,6 +86,20 @@ class ShardView:
     gamma: NDArray[np.float32] | None = None
 
 
+@dataclass(frozen=True)
+class ViewTable:
+    """Where the clips of one view of a shard lie, their features unread: rows offsets[i]:offsets[i + 1] are video i's.
+
+    starts [n], offsets [V + 1] int64; dim: numbers a clip. first_byte: where in the file the features begin, if they
+    are one piece of float16 as this machine has it; None if they must be read through HDF5.
+    """
+
+    starts: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    dim: int
+    first_byte: int | None
+
+
 @dataclass
 class Shard:
     """All that one shard holds, in memory."""
@@ -113,18 +127,25 @@ def check_encoding(found_type: object, found_version: object, encoding: str, whe
         )
 
 
-def read_array(group: h5py.Group, name: str, where: str, encoding: str = "array") -> Any:
-    """An array of a marked group, whole. Raises CacheError if it is absent, a group, or of another encoding."""
+def open_array(group: h5py.Group, name: str, where: str, encoding: str = "array") -> h5py.Dataset:
+    """An array of a marked group, unread. Raises CacheError if it is absent, a group, or of another encoding."""
     element = group.get(name)
     here = f"{where}:{group.name.rstrip('/')}/{name}"
     if not isinstance(element, h5py.Dataset):
         raise CacheError(f"{here} is missing", hint="the file is damaged: delete it and run extract again")
     check_encoding(element.attrs.get(ENCODING_TYPE), element.attrs.get(ENCODING_VERSION), encoding, here)
+    return element
+
+
+def read_array(group: h5py.Group, name: str, where: str, encoding: str = "array") -> Any:
+    """An array of a marked group, whole. Raises CacheError as open_array does, and if its bytes can't be read."""
+    element = open_array(group, name, where, encoding)
     try:
         return element.asstr()[...].tolist() if encoding == "string-array" else element[...]
     except (OSError, ValueError) as error:
         raise CacheError(
-            f"{here} can't be read: {error}", hint="the file is damaged: delete it and run extract again"
+            f"{where}:{element.name} can't be read: {error}",
+            hint="the file is damaged: delete it and run extract again",
         ) from error
 
 
@@ -163,6 +184,12 @@ def write_videos(file: h5py.Group, rows: Sequence[VideoRow]) -> None:
     write_array(table, "fps", np.array([row.fps for row in rows], dtype=np.float64))
     write_array(table, "n_bytes", np.array([row.n_bytes for row in rows], dtype=np.int64))
     write_array(table, "sha256", [row.sha256 for row in rows])
+
+
+def read_ids(file: h5py.Group, where: str) -> list[str]:
+    """The names alone of a file's videos: opening a cache needs no more of them."""
+    ids: list[str] = read_array(read_group(file, "videos", where, "video-table"), "id", where, "string-array")
+    return ids
 
 
 def read_videos(file: h5py.Group, where: str) -> list[VideoRow]:
@@ -225,23 +252,36 @@ def open_file(path: Path, encoding: str) -> h5py.File:
     return file
 
 
-def read_view(file: h5py.File, name: str, n_videos: int, where: str) -> ShardView:
-    """One view of an open shard, its offsets and shapes checked."""
+def read_view_table(file: h5py.File, name: str, n_videos: int, where: str) -> ViewTable:
+    """Where the clips of one view of an open shard lie, offsets and shapes checked. Raises CacheError."""
     group = read_group(read_group(file, "views", where, "group"), name, where, "view")
-    view = ShardView(*(read_array(group, part, where) for part in ("features", "starts", "offsets")))
-    if "donor" in group:
-        view.donor = read_array(group, "donor", where, "string-array")
-        view.gamma = read_array(group, "gamma", where)
-    rows = len(view.features)
+    features = open_array(group, "features", where)
+    starts, offsets = (read_array(group, part, where) for part in ("starts", "offsets"))
     sound = (
-        view.features.ndim == 2
-        and view.starts.shape == (rows,)
-        and view.offsets.shape == (n_videos + 1,)
-        and view.offsets[0] == 0
-        and view.offsets[-1] == rows
-        and bool(np.all(np.diff(view.offsets) >= 0))
-        and (view.donor is None or view.gamma is None or len(view.donor) == len(view.gamma) == n_videos)
+        features.ndim == 2
+        and features.dtype.kind == "f"
+        and features.dtype.itemsize == 2
+        and starts.shape == features.shape[:1]
+        and offsets.shape == (n_videos + 1,)
+        and offsets[0] == 0
+        and offsets[-1] == len(features)
+        and bool(np.all(np.diff(offsets) >= 0))
     )
     if not sound:
         raise CacheError(f"{where}:/views/{name} has arrays that do not fit together", hint="the file is damaged")
+    # HDF5 gives no position for what is chunked, compressed, kept in other files or never written.
+    in_one_piece = features.dtype == np.float16 and not file.userblock_size
+    return ViewTable(starts, offsets, features.shape[1], features.id.get_offset() if in_one_piece else None)
+
+
+def read_view(file: h5py.File, name: str, n_videos: int, where: str) -> ShardView:
+    """One view of an open shard, its offsets and shapes checked."""
+    table = read_view_table(file, name, n_videos, where)
+    group = file["views"][name]
+    view = ShardView(read_array(group, "features", where), table.starts, table.offsets)
+    if "donor" in group:
+        view.donor = read_array(group, "donor", where, "string-array")
+        view.gamma = read_array(group, "gamma", where)
+        if not len(view.donor) == len(view.gamma) == n_videos:
+            raise CacheError(f"{where}:/views/{name} has arrays that do not fit together", hint="the file is damaged")
     return view

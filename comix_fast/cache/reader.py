@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,10 +99,11 @@ class FeatureCache:
         except (KeyError, TypeError) as error:
             raise CacheError(f"{self.path / form.DATASET} lacks {error}", hint="run extract again") from error
         self._where: dict[str, tuple[Path, int]] = {}
-        self._rows: dict[str, form.VideoRow] = {}
+        self._n_videos: dict[Path, int] = {}
         self._views: dict[Path, tuple[str, ...]] = {}
         for shard in sorted((self.path / form.SHARDS).glob("*.h5")):
             self._index(shard)
+        self._videos_of = functools.lru_cache(maxsize=None)(self._read_videos)
         # One small LRU per cache object: whole views of a shard, so that video-wise access stays cheap.
         n_views = len(self.recipe["views"]) + len(self.mixed_views())
         self._view = functools.lru_cache(OPEN_SHARDS * n_views)(self._read_view)
@@ -113,17 +114,21 @@ class FeatureCache:
                 raise CacheError(f"{path} belongs to another recipe", hint="move it out of this cache")
             views = form.read_group(file, "views", str(path), "group")
             self._views[path] = tuple(views)
-            for row, video in enumerate(form.read_videos(file, str(path))):
-                if video.id in self._where:
-                    other = self._where[video.id][0].name
-                    raise CacheError(f"{video.id} is in two shards, {other} and {path.name}", hint="remove one")
-                self._where[video.id] = path, row
-                self._rows[video.id] = video
+            ids = form.read_ids(file, str(path))
+            self._n_videos[path] = len(ids)
+            for row, video in enumerate(ids):
+                if video in self._where:
+                    other = self._where[video][0].name
+                    raise CacheError(f"{video} is in two shards, {other} and {path.name}", hint="remove one")
+                self._where[video] = path, row
+
+    def _read_videos(self, path: Path) -> list[form.VideoRow]:
+        with form.open_file(path, "comix-shard") as file:
+            return form.read_videos(file, str(path))
 
     def _read_view(self, path: Path, view: str) -> form.ShardView:
         with form.open_file(path, "comix-shard") as file:
-            n_videos = len(form.read_videos(file, str(path)))
-            return form.read_view(file, view, n_videos, str(path))
+            return form.read_view(file, view, self._n_videos[path], str(path))
 
     @property
     def extracted(self) -> frozenset[str]:
@@ -158,26 +163,36 @@ class FeatureCache:
 
     def views(self, video: str) -> tuple[str, ...]:
         """The views that a video has."""
-        return self._views[self._locate(video)[0]]
+        return self._views[self.place(video)[0]]
 
-    def _locate(self, video: str) -> tuple[Path, int]:
+    def place(self, video: str) -> tuple[Path, int]:
+        """The shard that holds a video, and its number there. Raises CacheError if there is no such video."""
         if video not in self._where:
             raise CacheError(f"the cache {self.path} has no video {video!r}")
         return self._where[video]
 
     def row(self, video: str) -> form.VideoRow:
         """What is known of a video: label at extraction, n_frames, fps, sha256 of its file."""
-        self._locate(video)
-        return self._rows[video]
+        path, row = self.place(video)
+        return self._videos_of(path)[row]
+
+    def tables(self, path: Path, views: Sequence[str]) -> list[form.ViewTable]:
+        """Where the clips of some views of a shard lie, their features unread. Raises CacheError if it lacks one."""
+        with form.open_file(path, "comix-shard") as file:
+            return [form.read_view_table(file, view, self._n_videos[path], str(path)) for view in views]
+
+    def require_view(self, video: str, view: str) -> None:
+        """Raises CacheError if a video lacks a view, naming those that it has."""
+        if view not in self.views(video):
+            raise CacheError(
+                f"{video} has no view {view!r} in {self.path}",
+                hint=f"it has {first_few(self.views(video), 12)}",
+            )
 
     def clips(self, video: str, view: str = "plain") -> form.ViewClips:
         """One view of one video: features [n, D] float16, starts [n], and for mixes donor and gamma."""
-        path, row = self._locate(video)
-        if view not in self._views[path]:
-            raise CacheError(
-                f"{video} has no view {view!r} in {self.path}",
-                hint=f"it has {first_few(self._views[path], 12)}",
-            )
+        path, row = self.place(video)
+        self.require_view(video, view)
         flat = self._view(path, view)
         rows = slice(int(flat.offsets[row]), int(flat.offsets[row + 1]))
         return form.ViewClips(

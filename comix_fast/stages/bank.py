@@ -1,20 +1,34 @@
-"""A domain's features in memory, ready to be drawn from: one tensor, no data loader."""
+"""The features of a list of videos, ready to be drawn from: rows and their numbers, no data loader."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from comix_fast.cache.format import UNLABELLED
+from comix_fast.cache.layout import FEATURE_BYTES, Layout, lay_out
 from comix_fast.cache.reader import CachedVideo, FeatureCache
+from comix_fast.cache.rows import MappedRows, Rows
 from comix_fast.config import PLAIN, FeatureNorm
+from comix_fast.console import Reporter, Silent
 from comix_fast.errors import CacheError, first_few
+from comix_fast.memory import available_memory
 
+# auto: features are loaded if they take at most this share of what is available; heads and batches need the rest.
+LOADED_SHARE = 0.5
+# From here on loading takes long enough to be shown.
+SHOWN_BYTES = 2 << 30
 STD_FLOOR = 1e-3
+# Statistics: rows read at once; and numbers summed at once in float64, which stay in the processor's cache and are too
+# few for torch to share among threads: thousands of small sums would wait long for a second core that is busy.
+READ_ROWS, SUMMED_NUMBERS = 1024, (1 << 15) - 1
+
+MemoryUse = Literal["auto", "load", "map"]
 
 
 class Standardise(NamedTuple):
@@ -27,6 +41,10 @@ class Standardise(NamedTuple):
         """The same, its result `size` times as large."""
         return Standardise(self.mean, self.std / size)
 
+    def to(self, device: torch.device | str) -> Standardise:
+        """The same on another device."""
+        return Standardise(self.mean.to(device), self.std.to(device))
+
     def __call__(self, features: Tensor) -> Tensor:
         """[…, D] of any float type -> […, D] float32."""
         return (features.float() - self.mean) / self.std
@@ -37,96 +55,197 @@ class FeatureBank:
     """The videos of one list: V videos, N candidate clips in all, B bins a video, J draws of mixing.
 
     ids: V names; labels: [V] int64, −1 where unlabelled.
-    clips: [N, D] float16, every candidate clip of every video.
+    clips: N rows, every candidate clip of every video; a video's rows follow each other.
     bin_first, bin_size: [V, B] int64, row of each bin's first candidate, the one that videos are tested on (published
         code), and how many candidates it has.
-    mixed: [J, V, B, D] float16 or None; mixed_rows: [J, V, B] int64, the plain rows at the same starts.
+    mixed: J·V·B rows or None; mixed_first: [J, V] int64, the first of a video's B rows in `mixed`;
+        mixed_rows: [J, V, B] int64, the rows of `clips` at the same starts.
     """
 
     ids: tuple[str, ...]
     labels: Tensor
-    clips: Tensor
+    clips: Rows
     bin_first: Tensor
     bin_size: Tensor
-    mixed: Tensor | None = None
+    mixed: Rows | None = None
     mixed_rows: Tensor | None = None
+    mixed_first: Tensor | None = None
 
     @property
     def n_bins(self) -> int:
         """Clips drawn of each video."""
         return self.bin_first.shape[1]
 
-    def draw(self, videos: Tensor, generator: torch.Generator) -> Tensor:
-        """[b] video numbers -> [b, B, D] float16: one candidate per bin at random (published code)."""
-        size = self.bin_size[videos]
-        offset = (torch.rand(size.shape, generator=generator) * size).long()
-        return self.clips[self.bin_first[videos] + offset]
+    @property
+    def n_mixes(self) -> int:
+        """Draws of background mixing to choose among, 0 where there are none."""
+        return 0 if self.mixed_rows is None else len(self.mixed_rows)
 
-    def draw_mixed(self, videos: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """[b] video numbers -> plain and mixed clips at the same starts, [b, B, D] float16 each."""
-        if self.mixed is None or self.mixed_rows is None:
+    def candidate_rows(self, videos: Tensor, uniform: Tensor) -> Tensor:
+        """One candidate of each bin (published code): rows of `clips`, […, b, B] int64.
+
+        videos: […, b] int64 numbers; uniform: […, b, B] float in [0, 1], which of a bin's candidates is taken.
+        """
+        size = self.bin_size[videos]
+        # A product may round up to the size itself.
+        return self.bin_first[videos] + torch.minimum((uniform * size).long(), size - 1)
+
+    def mixed_pair(self, videos: Tensor, draw: Tensor) -> tuple[Tensor, Tensor]:
+        """One draw of mixing of each video: rows of `clips` and of `mixed` at the same starts, […, b, B] int64 each.
+
+        videos, draw: […, b] int64, draw in [0, n_mixes). Raises CacheError if the bank has no mixed views.
+        """
+        if self.mixed_rows is None or self.mixed_first is None:
             raise CacheError("this cache has no background-mixed views", hint="extract with --mixes, or use --no-bgm")
-        draw = torch.randint(len(self.mixed), (len(videos),), generator=generator)
-        return self.clips[self.mixed_rows[draw, videos]], self.mixed[draw, videos]
+        places = torch.arange(self.n_bins, device=self.mixed_first.device)
+        return self.mixed_rows[draw, videos], self.mixed_first[draw, videos].unsqueeze(-1) + places
 
     def subset(self, videos: Tensor) -> FeatureBank:
-        """The bank of some of its videos; the clips are shared."""
-        picked = None if self.mixed is None or self.mixed_rows is None else (self.mixed, self.mixed_rows)
-        return FeatureBank(
-            tuple(self.ids[int(video)] for video in videos),
-            self.labels[videos],
-            self.clips,
-            self.bin_first[videos],
-            self.bin_size[videos],
-            None if picked is None else picked[0][:, videos],
-            None if picked is None else picked[1][:, videos],
+        """The bank of some of its videos, [v] int64 numbers; the rows are shared."""
+        return replace(
+            self,
+            ids=tuple(self.ids[int(video)] for video in videos),
+            labels=self.labels[videos],
+            bin_first=self.bin_first[videos],
+            bin_size=self.bin_size[videos],
+            mixed_rows=None if self.mixed_rows is None else self.mixed_rows[:, videos],
+            mixed_first=None if self.mixed_first is None else self.mixed_first[:, videos],
+        )
+
+    def loaded(self, advance: Callable[[int], None]) -> FeatureBank:
+        """The bank with its rows in memory. Raises MemoryError if they find no room there."""
+        mixed = None if self.mixed is None else self.mixed.load(advance)
+        return replace(self, clips=self.clips.load(advance), mixed=mixed)
+
+    def to(self, device: torch.device | str) -> FeatureBank:
+        """The bank on another device; mapped rows stay in their files and are taken to it."""
+        return replace(
+            self,
+            labels=self.labels.to(device),
+            clips=self.clips.to(device),
+            bin_first=self.bin_first.to(device),
+            bin_size=self.bin_size.to(device),
+            mixed=None if self.mixed is None else self.mixed.to(device),
+            mixed_rows=None if self.mixed_rows is None else self.mixed_rows.to(device),
+            mixed_first=None if self.mixed_first is None else self.mixed_first.to(device),
         )
 
     def standardise(self) -> Standardise:
-        """Mean and standard deviation of the clips of this bank's videos, all candidates counted."""
-        first = self.bin_first[:, 0]
-        counts = self.bin_size.sum(dim=1)
-        rows = torch.cat([torch.arange(f, f + n) for f, n in zip(first.tolist(), counts.tolist(), strict=True)])
-        std, mean = torch.std_mean(self.clips[rows].float(), dim=0, correction=0)
+        """Mean and standard deviation of the clips of this bank's videos, all candidates counted; summed in float64."""
+        at_once = max(1, SUMMED_NUMBERS // self.clips.dim)
+        total = torch.zeros(self.clips.dim, dtype=torch.float64, device=self.clips.device)
+        squares, n_rows = torch.zeros_like(total), 0
+        for first, last in self._runs():
+            for low in range(first, last, READ_ROWS):
+                for some in torch.split(self.clips.read(low, min(low + READ_ROWS, last)), at_once):
+                    values = some.double()
+                    total += values.sum(dim=0)
+                    squares += values.square_().sum(dim=0)
+            n_rows += last - first
+        mean = total / n_rows
+        std = (squares / n_rows - mean.square()).clamp_min(0).sqrt()
         # Features that never vary say nothing; the floor keeps them from being blown up.
-        return Standardise(mean, std.clamp_min(STD_FLOOR))
+        return Standardise(mean.float(), std.clamp_min(STD_FLOOR).float())
+
+    def _runs(self) -> list[tuple[int, int]]:
+        """First and last + 1 of this bank's rows, neighbouring videos joined; what is listed twice counts twice."""
+        runs: list[tuple[int, int]] = []
+        for first, count in sorted(zip(self.bin_first[:, 0].tolist(), self.bin_size.sum(dim=1).tolist(), strict=True)):
+            if runs and runs[-1][1] == first:
+                runs[-1] = runs[-1][0], first + count
+            else:
+                runs.append((first, first + count))
+        return runs
 
 
-def load_bank(cache: FeatureCache, videos: list[CachedVideo], mixed: bool) -> FeatureBank:
-    """Reads the plain view of some videos, and their mixed views if asked. Raises CacheError if there are none."""
+def map_bank(cache: FeatureCache, videos: Sequence[CachedVideo], mixed: bool) -> FeatureBank:
+    """The plain view of some videos, and their mixed views if asked; the features stay in their files.
+
+    Raises CacheError if there are no videos, views are missing, or the arrays contradict each other.
+    """
     if not videos:
         raise CacheError(
             f"none of the listed videos has features in {cache.path}",
             hint="run extract, and look at its failures",
         )
-    stride, n_bins = int(cache.recipe["clips"]["stride"]), int(cache.recipe["clips"]["bins"])
-    names = cache.mixed_views() if mixed else ()
-    clips: list[np.ndarray] = []
-    firsts = np.empty((len(videos), n_bins), np.int64)
-    sizes = np.empty((len(videos), n_bins), np.int64)
-    mixes: list[list[np.ndarray]] = [[] for _ in names]
-    rows = np.empty((len(names), len(videos), n_bins), np.int64)
-    base = 0
-    for number, video in enumerate(videos):
-        plain = cache.features(video.id, PLAIN)
-        clips.append(plain)
-        parts = np.array_split(np.arange(base, base + len(plain)), n_bins)
-        firsts[number] = [part[0] for part in parts]
-        sizes[number] = [len(part) for part in parts]
-        for draw, name in enumerate(names):
-            drawn = cache.clips(video.id, name)
-            mixes[draw].append(drawn.features)
-            rows[draw, number] = base + drawn.starts // stride
-        base += len(plain)
-    return FeatureBank(
-        ids=tuple(video.id for video in videos),
+    n_bins = int(cache.recipe["clips"]["bins"])
+    ids = tuple(video.id for video in videos)
+    plain, *mixes = lay_out(cache, ids, (PLAIN, *(cache.mixed_views() if mixed else ())))
+    if (short := plain.count < n_bins).any():
+        names = first_few(ids[number] for number in np.flatnonzero(short))
+        raise CacheError(f"{int(short.sum()):,} videos of {cache.path} have fewer clips than bins: {names}")
+    # As np.array_split does: the first bins are longer by one if the split is uneven.
+    bins = np.arange(n_bins)
+    share, longer = (part[:, None] for part in np.divmod(plain.count, n_bins))
+    bank = FeatureBank(
+        ids=ids,
         labels=torch.tensor([UNLABELLED if video.label is None else video.label for video in videos]),
-        clips=torch.from_numpy(np.concatenate(clips)),
-        bin_first=torch.from_numpy(firsts),
-        bin_size=torch.from_numpy(sizes),
-        mixed=torch.from_numpy(np.stack([np.stack(draw) for draw in mixes])) if names else None,
-        mixed_rows=torch.from_numpy(rows) if names else None,
+        clips=MappedRows(plain.stretches, plain.dim),
+        bin_first=torch.from_numpy(plain.first[:, None] + bins * share + np.minimum(bins, longer)),
+        bin_size=torch.from_numpy(share + (bins < longer)),
     )
+    return _with_mixes(bank, cache, plain, mixes) if mixes else bank
+
+
+def _with_mixes(bank: FeatureBank, cache: FeatureCache, plain: Layout, mixes: Sequence[Layout]) -> FeatureBank:
+    stride = int(cache.recipe["clips"]["stride"])
+    rows = np.empty((len(mixes), len(bank.ids), bank.n_bins), np.int64)
+    for draw, layout in enumerate(mixes):
+        if (layout.count != bank.n_bins).any():
+            raise CacheError(f"{cache.path} has mixed views of other than {bank.n_bins} clips", hint="it is damaged")
+        candidate = layout.starts[layout.first[:, None] + np.arange(bank.n_bins)] // stride
+        if (candidate < 0).any() or (candidate >= plain.count[:, None]).any():
+            raise CacheError(f"{cache.path} has mixed clips without a plain one", hint="it is damaged")
+        rows[draw] = plain.first[:, None] + candidate
+    before = np.cumsum([0, *(len(layout.starts) for layout in mixes[:-1])])
+    return replace(
+        bank,
+        mixed=MappedRows([stretch for layout in mixes for stretch in layout.stretches], mixes[0].dim),
+        mixed_rows=torch.from_numpy(rows),
+        mixed_first=torch.from_numpy(np.stack([layout.first for layout in mixes]) + before[:, None]),
+    )
+
+
+def load_bank(
+    cache: FeatureCache,
+    videos: Sequence[CachedVideo],
+    mixed: bool,
+    *,
+    memory: MemoryUse = "auto",
+    reporter: Reporter | None = None,
+) -> FeatureBank:
+    """As map_bank, the features then loaded as load_banks does."""
+    (bank,) = _settled([map_bank(cache, videos, mixed)], memory, reporter or Silent())
+    return bank
+
+
+def _settled(banks: Sequence[FeatureBank], memory: MemoryUse, reporter: Reporter) -> list[FeatureBank]:
+    """Banks of mapped rows, loaded or left as they are."""
+    rows = [rows for bank in banks for rows in (bank.clips, bank.mixed) if rows is not None]
+    n_bytes = sum(FEATURE_BYTES * len(some) * some.dim for some in rows)
+    room = available_memory()
+    if memory == "auto":
+        memory = "load" if room is None or n_bytes <= LOADED_SHARE * room else "map"
+        if memory == "map":
+            free = "" if room is None else f", {gigabytes(room)} of memory are free"
+            reporter.say(f"the features take {gigabytes(n_bytes)}{free}: they are read from their files as needed")
+    if memory == "map":
+        return list(banks)
+    shown = reporter if n_bytes >= SHOWN_BYTES else Silent()
+    try:
+        with shown.progress("loading features", sum(map(len, rows)), "clips") as advance:
+            return [bank.loaded(advance) for bank in banks]
+    except MemoryError as error:
+        free = "" if room is None else f", and {gigabytes(room)} are free"
+        raise CacheError(
+            f"the features take {gigabytes(n_bytes)} of memory{free}",
+            hint="leave them in their files: memory='map', or 'auto', which maps what is too large",
+        ) from error
+
+
+def gigabytes(n_bytes: int) -> str:
+    """Reads "1.24 GB"."""
+    return f"{n_bytes / 1e9:,.2f} GB"
 
 
 class Banks(NamedTuple):
@@ -139,8 +258,20 @@ class Banks(NamedTuple):
     names: tuple[str, str]
 
 
-def load_banks(cache: FeatureCache, mixed: bool, reverse: bool = False) -> Banks:
-    """Source and target of a cache, or the other way about. Raises CacheError if a source label is missing."""
+def load_banks(
+    cache: FeatureCache,
+    mixed: bool,
+    reverse: bool = False,
+    *,
+    memory: MemoryUse = "auto",
+    reporter: Reporter | None = None,
+) -> Banks:
+    """Source and target of a cache, or the other way about.
+
+    memory: "load" reads all features, "map" leaves them in their files and reads what each batch needs; "auto" loads
+    them if they take at most half of the memory that is available, and says so if not. Either way the rows are the
+    same. Raises CacheError if a source label is missing, or features to be loaded find no room.
+    """
     source_domain, target_domain = ("target", "source") if reverse else ("source", "target")
     train = {domain: cache.videos(domain, "train") for domain in (source_domain, target_domain)}
     unlabelled = [video.id for video in train[source_domain] if video.label is None]
@@ -149,10 +280,11 @@ def load_banks(cache: FeatureCache, mixed: bool, reverse: bool = False) -> Banks
             f"{len(unlabelled):,} source videos have no label: {first_few(unlabelled)}",
             hint="the source must be labelled; --reverse needs labels in both domains",
         )
-    source, target = (load_bank(cache, train[domain], mixed) for domain in (source_domain, target_domain))
-    measured = target
+    mapped = [map_bank(cache, train[domain], mixed) for domain in (source_domain, target_domain)]
     if cache.has_test(target_domain):
-        measured = load_bank(cache, cache.videos(target_domain, "test"), mixed=False)
+        mapped.append(map_bank(cache, cache.videos(target_domain, "test"), mixed=False))
+    source, target, *tested = _settled(mapped, memory, reporter or Silent())
+    measured = tested[0] if tested else target
     transductive = set(measured.ids) <= set(target.ids)
     return Banks(source, target, measured, transductive, (cache.names[source_domain], cache.names[target_domain]))
 
@@ -166,8 +298,8 @@ def feature_norms(banks: Banks, norm: FeatureNorm) -> tuple[Standardise, Standar
     start out saturated, so that some seeds never leave their first loss at the published learning rate.
     """
     if norm == "none":
-        width = banks.source.clips.shape[1]
-        identity = Standardise(torch.zeros(width), torch.ones(width))
+        width, device = banks.source.clips.dim, banks.source.clips.device
+        identity = Standardise(torch.zeros(width, device=device), torch.ones(width, device=device))
         return identity, identity
     source = banks.source.standardise()
     size = float((source.mean.square() + source.std.square()).mean().sqrt())
