@@ -1,6 +1,7 @@
 """Nearest neighbours across domains, and what they say about the embeddings. Importing it loads no faiss."""
 
-from comix_fast.retrieval.index import l2_normalise, rankings, search
+from comix_fast.retrieval.factory import IndexChoice, IndexReport
+from comix_fast.retrieval.index import rankings, search
 from comix_fast.retrieval.metrics import (
     ClassScore,
     Score,
@@ -15,10 +16,13 @@ from comix_fast.retrieval.metrics import (
     relevant_counts,
 )
 from comix_fast.retrieval.neighbours import Embeddings, Neighbour, QueryNeighbours, RetrievalResult, evaluate
+from comix_fast.retrieval.vectors import l2_normalise
 
 __all__ = [
     "ClassScore",
     "Embeddings",
+    "IndexChoice",
+    "IndexReport",
     "Neighbour",
     "QueryNeighbours",
     "RetrievalResult",

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comix_fast.errors import ComixError, ShapeError
-from comix_fast.retrieval.index import Bools, Float32s, Int64s
+from comix_fast.retrieval.vectors import Bools, Float32s, Int64s
 
 Float64s = NDArray[np.float64]
 Vote = Literal["majority", "similarity"]
@@ -108,10 +108,11 @@ def average_precision(ranked_relevance: Bools) -> Float64s:
     ranked_relevance: [Q, N], True where the item at that rank is relevant; the whole gallery, nearest first.
     Not interpolated. Returns [Q] float64; NaN for a query without relevant items.
     """
-    found = ranked_relevance.cumsum(axis=1)
-    ranks = np.arange(1, ranked_relevance.shape[1] + 1)
-    total = ranked_relevance.sum(axis=1)
-    summed = np.where(ranked_relevance, found / ranks, 0.0).sum(axis=1)
+    query, place = np.nonzero(ranked_relevance)  # by query, and within it from the nearest
+    total = np.bincount(query, minlength=len(ranked_relevance))
+    before = np.cumsum(total) - total
+    found = np.arange(1, len(query) + 1) - before[query]
+    summed = np.bincount(query, found / (place + 1), minlength=len(ranked_relevance))
     return np.where(total > 0, summed / np.maximum(total, 1), np.nan)
 
 

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from comix_fast.errors import ComixError, ShapeError, first_few
-from comix_fast.retrieval.index import Float32s, Floats, Int64s, check_pair, l2_normalise, rankings, search
+from comix_fast.retrieval.approximate import recall_against_flat, search_through
+from comix_fast.retrieval.factory import IndexChoice, IndexReport
+from comix_fast.retrieval.index import ranked_relevance
 from comix_fast.retrieval.metrics import (
     Float64s,
     Score,
@@ -22,6 +24,7 @@ from comix_fast.retrieval.metrics import (
     recall_at_k,
     relevant_counts,
 )
+from comix_fast.retrieval.vectors import Float32s, Floats, Int64s, check_pair, l2_normalise
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +84,7 @@ class RetrievalResult:
     same_set: whether queries and gallery are one set, each query itself left out.
     tied_at_k: queries whose k-th and next neighbour are equally similar. Which of the two is shown is then
     decided by the order of the gallery, so where this is large (a head that collapsed), trust no score.
+    index: what found the neighbours, and how many of the true ones. mAP is of the whole ranking and always exact.
     """
 
     k: int
@@ -91,6 +95,7 @@ class RetrievalResult:
     tied_at_k: int
     queries: tuple[QueryNeighbours, ...]
     scores: tuple[Score, ...]
+    index: IndexReport
 
     def score(self, name: str) -> Score:
         """The score of that name; raises ComixError with the names there are."""
@@ -103,7 +108,8 @@ class RetrievalResult:
     def to_json(self) -> dict[str, Any]:
         """All fields by name, ready for json.dump."""
         queries = [query.to_json() for query in self.queries]
-        return {**vars(self), "queries": queries, "scores": [score.to_json() for score in self.scores]}
+        scores = [score.to_json() for score in self.scores]
+        return {**vars(self), "queries": queries, "scores": scores, "index": self.index.to_json()}
 
 
 def evaluate(
@@ -114,32 +120,35 @@ def evaluate(
     same_set: bool = False,
     vote: Vote = "majority",
     chunk: int | None = None,
+    index: IndexChoice | None = None,
 ) -> RetrievalResult:
     """Finds every query's k nearest gallery items by cosine similarity and scores the ranking.
 
     same_set: query and gallery are the same videos in the same order; each is left out of its own neighbours.
-    vote: how the k neighbours vote, see knn_predict. chunk: queries ranked at a time for mAP; None: what fits
-    in about 128 MiB.
+    vote: how the k neighbours vote, see knn_predict. chunk: queries ranked at a time for mAP; None: what suits
+    the processor's cache. index: what proposes the neighbours; None: the exact search.
     Raises ComixError for non-finite or zero vectors (named), an empty gallery, and k above the number of
-    gallery items, or of labelled ones if there are any; ShapeError for vectors of different lengths, or
-    same_set with other ids.
+    gallery items, or of labelled ones if there are any, or for an index that can't be made of this gallery;
+    ShapeError for vectors of different lengths, or same_set with other ids.
     """
     if same_set and query.ids != gallery.ids:
         raise ShapeError("same_set was asked for, but query and gallery ids differ")
     queries, items = l2_normalise(query.vectors, query.ids), l2_normalise(gallery.vectors, gallery.ids)
     exclude = check_pair(queries, items, np.arange(len(queries)) if same_set else None)
-    similarity, index, tied = _search_with_ties(queries, items, k, exclude)
-    listed = tuple(_listed(query, place, gallery, similarity[place], index[place]) for place in range(len(queries)))
+    choice = index or IndexChoice()
+    similarity, rows, tied, report = _search_with_ties(choice, queries, items, k, exclude)
+    listed = tuple(_listed(query, place, gallery, similarity[place], rows[place]) for place in range(len(queries)))
     labelled = np.flatnonzero(gallery.labels >= 0)
     scores: tuple[Score, ...] = ()
     if labelled.size:
         if labelled.size < len(items):
             items, exclude = items[labelled], _renumbered(exclude, labelled)
-            similarity, index = search(queries, items, k, exclude)
+            found = search_through(choice, queries, items, k, exclude)
+            similarity, rows = found.similarity, found.index
         ranked = _Ranked(queries, items, gallery.labels[labelled].astype(np.int64), exclude)
-        scores = _scores(ranked, query.labels.astype(np.int64), similarity, index, vote, chunk)
+        scores = _scores(ranked, query.labels.astype(np.int64), similarity, rows, vote, chunk)
     unlabelled = len(gallery.ids) - labelled.size
-    return RetrievalResult(k, vote, same_set, len(gallery.ids), unlabelled, tied, listed, scores)
+    return RetrievalResult(k, vote, same_set, len(gallery.ids), unlabelled, tied, listed, scores, report)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,20 +181,39 @@ def _scores(
 def _average_precisions(ranked: _Ranked, query_labels: Int64s, chunk: int | None) -> Float64s:
     """[Q] average precision over the whole gallery, a chunk of queries in memory at a time."""
     precisions = np.full(len(query_labels), np.nan)
-    for part, similarity, order in rankings(ranked.queries, ranked.gallery, ranked.exclude, chunk=chunk):
-        relevance = ranked.gallery_labels[order] == query_labels[part, None]
-        precisions[part] = average_precision(relevance & np.isfinite(similarity))  # -inf: the row left out
+    asked = ranked_relevance(
+        ranked.queries, query_labels, ranked.gallery, ranked.gallery_labels, ranked.exclude, chunk=chunk
+    )
+    for part, relevant in asked:
+        precisions[part] = average_precision(relevant)
     return precisions
 
 
-def _search_with_ties(queries: Float32s, gallery: Float32s, k: int, exclude: Int64s) -> tuple[Float32s, Int64s, int]:
-    """search, and how many queries have an equally similar item just beyond their k-th."""
+def _search_with_ties(
+    choice: IndexChoice, queries: Float32s, gallery: Float32s, k: int, exclude: Int64s
+) -> tuple[Float32s, Int64s, int, IndexReport]:
+    """search_through, how many queries have an equally similar item just beyond their k-th, and what was missed."""
     eligible = len(gallery) - int((exclude >= 0).any())
-    if k < 1 or k >= eligible:  # nothing beyond the k-th; or search says what is wrong with k
-        return *search(queries, gallery, k, exclude), 0
-    similarity, index = search(queries, gallery, k + 1, exclude)
-    tied = int((similarity[:, k - 1] == similarity[:, k]).sum())
-    return similarity[:, :k], index[:, :k], tied
+    beyond = 1 if 1 <= k < eligible else 0  # nothing beyond the k-th; or the search says what is wrong with k
+    found = search_through(choice, queries, gallery, k + beyond, exclude)
+    similarity, rows = found.similarity[:, :k], found.index[:, :k]
+    tied = int((found.similarity[:, k - 1] == found.similarity[:, k]).sum()) if beyond else 0
+    recall, sample = 1.0, 0
+    if not choice.exact:
+        recall, sample = recall_against_flat(similarity, queries, gallery, exclude, choice.seed)
+    report = IndexReport(
+        choice.factory,
+        found.settings,
+        k,
+        recall,
+        sample,
+        choice.seed,
+        found.completed,
+        found.notes,
+        found.build_seconds,
+        found.search_seconds,
+    )
+    return similarity, rows, tied, report
 
 
 def _renumbered(exclude: Int64s, kept: Int64s) -> Int64s:

@@ -16,7 +16,7 @@ from comix_fast.config import digest
 from comix_fast.errors import ComixError, RunError
 from comix_fast.files import write_json
 from comix_fast.heads import TemporalGraph
-from comix_fast.retrieval import Embeddings, RetrievalResult, evaluate
+from comix_fast.retrieval import Embeddings, IndexChoice, RetrievalResult, evaluate
 from comix_fast.stages import runs
 from comix_fast.stages.bank import Banks, FeatureBank, Standardise, load_banks
 from comix_fast.stages.runs import RunFolder
@@ -48,13 +48,16 @@ def run(
     k: int | None = None,
     from_run: RunFolder | None = None,
     seed: int | None = None,
+    index: IndexChoice | None = None,
 ) -> Retrieved:
     """Searches each query video's k nearest gallery videos by cosine similarity, and writes it all to `out`.
 
     k: None takes 5, or as many as the gallery has.
     query, gallery: "source" or "target". The target's videos are those that it is measured on, the source's its
     training videos; equal ones leave each video out of its own neighbours. from_run, seed: whose heads.
-    Raises RunError if the run belongs to another cache, ComixError for vectors that are not finite.
+    index: what proposes the neighbours, the same for every space; None: the exact search.
+    Raises RunError if the run belongs to another cache, ComixError for vectors that are not finite and for an
+    index that does not suit the gallery.
     """
     if from_run is not None and seed is None:
         seed = from_run.recipe.seed
@@ -70,7 +73,7 @@ def run(
     if from_run is not None:
         spaces |= _head_spaces(cache, banks, from_run, from_run.recipe.seed if seed is None else seed)
     results = {
-        space: evaluate(vectors[query], vectors[gallery], k, same_set=query == gallery)
+        space: evaluate(vectors[query], vectors[gallery], k, same_set=query == gallery, index=index)
         for space, vectors in spaces.items()
     }
     names = dict(zip(DOMAINS, banks.names, strict=True))
@@ -108,14 +111,14 @@ def _embeddings(bank: FeatureBank, vectors: Tensor) -> Embeddings:
 def mean_features(bank: FeatureBank) -> Tensor:
     """[V, D] float32: the mean of every video's candidate clips, as the backbone gave them."""
     first, count = bank.bin_first[:, 0].tolist(), bank.bin_size.sum(dim=1).tolist()
-    return torch.stack([bank.clips[f : f + n].float().mean(dim=0) for f, n in zip(first, count, strict=True)])
+    return torch.stack([bank.clips.read(f, f + n).float().mean(dim=0) for f, n in zip(first, count, strict=True)])
 
 
 @torch.inference_mode()
 def hidden_means(head: TemporalGraph, bank: FeatureBank, norm: Standardise, batch: int = 128) -> Tensor:
     """[V, hidden] float32: the head's mean hidden vector of every video's test clips."""
     head.eval()
-    return torch.cat([head.hidden(norm(bank.clips[rows])) for rows in torch.split(bank.bin_first, batch)])
+    return torch.cat([head.hidden(norm(bank.clips.take(rows))) for rows in torch.split(bank.bin_first, batch)])
 
 
 def _head_spaces(cache: FeatureCache, banks: Banks, run: RunFolder, seed: int) -> dict[str, dict[str, Embeddings]]:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from types import SimpleNamespace
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comix_fast.errors import ComixError, ShapeError
+from comix_fast.retrieval import candidates as candidates_module
 from comix_fast.retrieval import index as index_module
 from comix_fast.retrieval import l2_normalise, rankings, search
+from comix_fast.retrieval import vectors as vectors_module
+from comix_fast.retrieval.index import ranked_relevance
 
 
 def at(*degrees: float) -> np.ndarray:
@@ -62,7 +67,7 @@ def test_the_input_is_left_as_it_was_and_blocks_agree(
     vectors = rng.normal(size=(23, 5))
     before = vectors.copy()
     whole = l2_normalise(vectors)
-    monkeypatch.setattr(index_module, "GALLERY_BLOCK", 4)
+    monkeypatch.setattr(vectors_module, "NORM_BLOCK", 4)
     assert (l2_normalise(vectors) == whole).all()
     assert (vectors == before).all()
 
@@ -193,8 +198,14 @@ def test_chunks_equal_the_whole(rng: np.random.Generator, monkeypatch: pytest.Mo
     near = rng.normal(size=(37, 6)) + np.where(np.arange(37) % 2, 5, 0)[:, None] * vectors[7]
     queries, gallery = l2_normalise(near), l2_normalise(vectors)
     whole = search(queries, gallery, 4)
-    monkeypatch.setattr(index_module, "MEMORY", 5000)
-    monkeypatch.setattr(index_module, "GALLERY_BLOCK", 10)
+    for module, name, value in (
+        (index_module, "MEMORY", 5000),
+        (index_module, "GALLERY_BLOCK", 10),
+        (index_module, "PAIRS", 7),
+        (candidates_module, "QUERY_ROWS", 5),
+        (candidates_module, "GALLERY_ROWS", 9),  # fewer than the candidates asked for
+    ):
+        monkeypatch.setattr(module, name, value)
     parts = search(queries, gallery, 4)
     np.testing.assert_array_equal(parts[1], whole[1])
     np.testing.assert_array_equal(parts[0], whole[0])
@@ -301,6 +312,30 @@ def test_falling_order_agrees_with_a_plain_sort(row: list[float]) -> None:
     assert index_module._falling(np.array([row], np.float32)).tolist() == [expected]
 
 
+@pytest.mark.parametrize("chunk", [None, 1, 4, 100])
+def test_ranked_relevance_is_rankings_with_labels_for_rows(rng: np.random.Generator, chunk: int | None) -> None:
+    vectors, labels = rng.normal(size=(30, 3)), rng.integers(-1, 3, 30)
+    vectors[5:12] = vectors[20]  # ties between items of several classes
+    unit = l2_normalise(vectors)
+    asked, own = labels.clip(0), np.arange(30)
+    seen = np.concatenate([found for _, found in ranked_relevance(unit, asked, unit, labels, own, chunk=chunk)])
+    expected = [[labels[row] == asked[q] for row in rows] for q, rows in enumerate(naive(unit, unit, own.tolist()))]
+    assert seen[:, :-1].tolist() == expected
+    assert not seen[:, -1].any()  # the query itself
+
+
+def test_products_of_many_queries_share_one_gallery_in_float64(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries, gallery = l2_normalise(rng.normal(size=(23, 6))), l2_normalise(rng.normal(size=(40, 6)))
+    ((_, similarity, order),) = rankings(queries, gallery)
+    monkeypatch.setattr(index_module, "MEMORY", 1)  # a quarter of the gallery's bytes: products of one query at a time
+    parts = list(rankings(queries, gallery, chunk=5))
+    assert [part.start for part, *_ in parts] == list(range(23)) and parts[-1][0].stop == 23
+    np.testing.assert_array_equal(np.concatenate([rows for *_, rows in parts]), order)
+    np.testing.assert_array_equal(np.concatenate([values for _, values, _ in parts]), similarity)
+
+
 # --- faiss
 
 
@@ -311,25 +346,65 @@ def test_importing_retrieval_loads_neither_faiss_nor_torch() -> None:
 
 def test_faiss_imports_with_warnings_as_errors_and_leaves_the_filters_alone() -> None:
     code = (
-        "import warnings; from comix_fast.retrieval import index; before = list(warnings.filters); "
-        "index._faiss(); assert warnings.filters == before; warnings.warn('swig', DeprecationWarning)"
+        "import warnings; from comix_fast.retrieval import approximate; before = list(warnings.filters); "
+        "approximate.load_faiss(); assert warnings.filters == before; warnings.warn('swig', DeprecationWarning)"
     )
     ran = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert ran.returncode == 1 and ran.stderr.strip().endswith("DeprecationWarning: swig")
 
 
-def test_the_index_goes_to_gpus_where_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:
-    moved: list[object] = []
+# --- candidates
 
-    def to_gpus(flat: object) -> object:
-        moved.append(flat)
-        return flat
 
-    real = index_module._faiss()
-    stub = SimpleNamespace(IndexFlatIP=real.IndexFlatIP, get_num_gpus=lambda: 2, index_cpu_to_all_gpus=to_gpus)
-    monkeypatch.setattr(index_module, "_faiss", lambda: stub)
-    vectors = at(*range(0, 360, 9))
-    similarity, found = search(vectors[:2], vectors, 1)
-    assert len(moved) == 1
-    assert found[:, 0].tolist() == [0, 1]
-    np.testing.assert_allclose(similarity, 1, atol=1e-6)
+def test_lowered_precision_of_torch_changes_no_neighbour(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries, gallery = l2_normalise(rng.normal(size=(40, 32))), l2_normalise(rng.normal(size=(500, 32)))
+    expected = search(queries, gallery, 5)
+    before = torch.get_float32_matmul_precision()
+    plain = candidates_module.product_error(32, torch.device("cpu"))
+    try:
+        torch.set_float32_matmul_precision("medium")
+        assert candidates_module.product_error(32, torch.device("cpu")) > 1000 * plain
+        assert candidates_module.product_error(32, torch.device("cuda")) > 1000 * plain
+        lowered = search(queries, gallery, 5)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    np.testing.assert_array_equal(lowered[1], expected[1])
+    np.testing.assert_array_equal(lowered[0], expected[0])
+
+
+def test_candidates_that_are_coarse_but_say_so_change_no_neighbour(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Products as of bfloat16 factors: each off by up to what `error` admits, so more rows must be measured again.
+    queries, gallery = l2_normalise(rng.normal(size=(60, 16))), l2_normalise(rng.normal(size=(700, 16)))
+    expected = search(queries, gallery, 5)
+    real = candidates_module.candidates
+
+    def coarse(queries: np.ndarray, gallery: np.ndarray, wanted: int) -> Iterator[candidates_module.Candidates]:
+        def rounded(vectors: np.ndarray) -> np.ndarray:
+            return torch.from_numpy(vectors).bfloat16().float().numpy()
+
+        for found in real(rounded(queries), rounded(gallery), wanted):
+            yield replace(found, error=2 * 2.0**-8 + 2.0**-16)
+
+    monkeypatch.setattr(index_module, "candidates", coarse)
+    found = search(queries, gallery, 5)
+    np.testing.assert_array_equal(found[1], expected[1])
+    np.testing.assert_array_equal(found[0], expected[0])
+
+
+def test_vectors_that_cannot_be_written_to_are_searched(rng: np.random.Generator) -> None:
+    gallery = l2_normalise(rng.normal(size=(50, 4)))
+    gallery.flags.writeable = False
+    assert search(gallery, gallery, 1)[1].ravel().tolist() == list(range(50))
+
+
+@pytest.mark.parametrize("wanted", [1, 7, 30])
+def test_candidates_fall_and_none_is_missing(rng: np.random.Generator, wanted: int) -> None:
+    queries, gallery = l2_normalise(rng.normal(size=(12, 5))), l2_normalise(rng.normal(size=(30, 5)))
+    (found,) = candidates_module.candidates(queries, gallery, wanted, torch.device("cpu"))
+    assert found.part == slice(0, 12) and found.rows.shape == found.products.shape == (12, wanted)
+    assert (np.diff(found.products, axis=1) <= 0).all()
+    assert found.rows.tolist() == [rows[:wanted] for rows in naive(queries, gallery)]
