@@ -19,9 +19,11 @@ from comix_fast.options import (
     BackboneName,
     BatchClips,
     CacheFolder,
+    Compiled,
     DecoderName,
     Device,
     Json,
+    MemoryOption,
     Precision,
     Quiet,
     Threads,
@@ -135,6 +137,7 @@ def extract(
     batch_size: BatchClips = 16,
     shard_size: Annotated[int, typer.Option(min=1, help="Videos per shard: what an interruption can lose.")] = 32,
     device: Device = "auto",
+    compiled: Compiled = None,
     decoder: DecoderName = "auto",
     threads: Threads = None,
     allow_missing: Annotated[
@@ -156,7 +159,7 @@ def extract(
     done = command.run(
         chosen,
         out or command.default_out(chosen),
-        command.Engine(backbone, weights, precision, device, decoder, threads, batch_size, shard_size),
+        command.Engine(backbone, weights, precision, device, decoder, threads, batch_size, shard_size, compiled),
         command.view_plan(views, mixes, seed),
         terminal,
     )
@@ -183,6 +186,8 @@ def adapt(
     ablation: Annotated[
         bool, typer.Option("--ablation", help="All parts one by one, on one warm-start, and the bound.")
     ] = False,
+    device: Device = "auto",
+    memory: MemoryOption = "auto",
     threads: Threads = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -198,8 +203,63 @@ def adapt(
     recipe = command.choose_recipe(
         preset, options, bgm=bgm, tpl=tpl, source_only=source_only, target_supervised=target_supervised
     )
-    done = command.run(recipe, from_cache, runs, name, ablation, threads, Terminal(quiet))
+    done = command.run(
+        recipe,
+        from_cache,
+        runs,
+        name,
+        ablation=ablation,
+        threads=threads,
+        device=device,
+        memory=memory,
+        reporter=Terminal(quiet),
+    )
     _print(command.to_json(done), as_json, command.closing(done, from_cache))
+
+
+@app.command(
+    epilog="Example: comix sweep --from-cache cache/ut --grid lambda_bgm=0.01,0.1 --grid lr=0.01,0.003 --seeds 3"
+)
+@takes_adapt_options
+def sweep(
+    from_cache: CacheFolder,
+    grid: Annotated[
+        list[str], typer.Option(help="NAME=VALUE,VALUE: an option of adapt and the values to try; may be repeated.")
+    ],
+    preset: Annotated[str | None, typer.Option(help="Published λs: ucf-hmdb, hmdb-ucf, jester, epic.")] = None,
+    name: Annotated[str | None, typer.Option(help="The sweep's name. Default: after the cache and the grid.")] = None,
+    runs: Annotated[Path, typer.Option(help="The folder of runs.")] = Path("runs"),
+    threads: Threads = None,
+    device: Device = "auto",
+    memory: MemoryOption = "auto",
+    quiet: Quiet = False,
+    as_json: Json = False,
+    **options: Any,
+) -> None:
+    """Adapt at every point of a grid, all heads in one loop; the point is chosen without labels.
+
+    Every point is a run of its own below the sweep's folder. An interrupted sweep goes on when the same command is
+    given again.
+    """
+    from comix_fast.commands import adapt as adapt_command
+    from comix_fast.commands import sweep as command
+    from comix_fast.stages.sweep import parse_grid
+
+    recipe = adapt_command.choose_recipe(preset, options)
+    done = command.run(
+        recipe,
+        parse_grid(grid),
+        from_cache,
+        runs,
+        name,
+        threads=threads,
+        device=device,
+        memory=memory,
+        reporter=Terminal(quiet),
+    )
+    _print(command.to_json(done), as_json, command.closing(done, from_cache))
+    if done.lost:
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: comix retrieve --from-cache cache/ut --run runs/ut-1a2b3c4d -k 5")
@@ -213,13 +273,22 @@ def retrieve(
     k: Annotated[int | None, typer.Option("-k", min=1, help="Neighbours per query. Default: 5.")] = None,
     seed: Annotated[int | None, typer.Option(help="Which seed of the run. Default: its first.")] = None,
     examples: Annotated[int, typer.Option(min=0, help="Queries shown with their neighbours.")] = 4,
+    index: Annotated[
+        str, typer.Option(help="A faiss factory string: Flat (exact), SQfp16, PQ64, IVF256,Flat, HNSW32 …")
+    ] = "Flat",
+    index_search: Annotated[
+        str, typer.Option(help="How hard it searches: nprobe=32, efSearch=128. Default: grows with the index.")
+    ] = "",
     out: Annotated[Path | None, typer.Option(help="The JSON file. Default: in the run, or in runs/.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Find each video's nearest neighbours in the other domain, and score them."""
+    """Find each video's nearest neighbours in the other domain, and score them.
+
+    An index other than Flat may miss neighbours: its recall against Flat is measured and printed.
+    """
     from comix_fast.commands import retrieve as command
 
-    done = command.run(from_cache, run, query, gallery, k, seed, out)
+    done = command.run(from_cache, run, query, gallery, k, seed, out, index, index_search)
     _print(command.to_json(done), as_json, command.closing(done, examples))
 
 

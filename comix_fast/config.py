@@ -196,6 +196,11 @@ class AdaptRecipe:
         return {name: value for name, value in self.to_json().items() if name not in adapts | counts}
 
     @property
+    def uses_mixes(self) -> bool:
+        """Whether adaptation draws background-mixed clips."""
+        return self.method == "comix" and self.mixing and self.lambda_bgm > 0 and self.iterations > 0
+
+    @property
     def seed_list(self) -> tuple[int, ...]:
         """The seeds of this run."""
         return tuple(range(self.seed, self.seed + self.seeds))

@@ -25,7 +25,21 @@ DecoderName = Annotated[
     typer.Option(help="auto: torchcodec where it gives PyAV's very frames."),
 ]
 BatchClips = Annotated[int, typer.Option(min=1, help="Clips per batch; part of the recipe.")]
+Compiled = Annotated[
+    bool | None,
+    typer.Option(
+        "--compile/--no-compile",
+        help="Compile the backbone; part of the recipe. Default: where there are clips enough to repay it.",
+        show_default=False,
+    ),
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")]
+MemoryOption = Annotated[
+    Literal["auto", "load", "map"],
+    typer.Option(
+        help="Features in memory, or mapped from their files. auto: in memory if they take half of it at most."
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Results and warnings only.")]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")]
 
@@ -48,7 +62,7 @@ _HELP = {
     "eval_every": "Iterations between evaluations and checkpoints.",
     "reverse": "Adapt from the cache's target to its source.",
     "seed": "The first seed.",
-    "seeds": "How many seeds, one after another.",
+    "seeds": "How many seeds, trained together.",
 }
 
 

@@ -12,10 +12,11 @@ from rich.text import Text
 from comix_fast.backbones.weights import KnownWeights
 from comix_fast.cache.reader import CacheSummary
 from comix_fast.intervals import Summary
-from comix_fast.retrieval import RetrievalResult
+from comix_fast.retrieval import IndexReport, RetrievalResult
 from comix_fast.stages.results import CHOICES
 from comix_fast.stages.retrieve import Retrieved
 from comix_fast.stages.supervised import FOLDS
+from comix_fast.stages.sweep import label_free_score
 
 _CHOICE_TITLES = {
     "last": "last",
@@ -65,6 +66,33 @@ def accuracy_table(results: Sequence[Mapping[str, Any]]) -> RenderableType:
         lines.append(f"target-supervised: {folds} folds, each predicted by a head trained on the others")
     lines += first["notes"]
     return Group(Text(title, style="bold"), table, *(Text(line, style="dim") for line in lines))
+
+
+def sweep_table(swept: Mapping[str, Any]) -> RenderableType:
+    """Target accuracies at every point of a sweep, what sweep.json holds; the point chosen without labels is marked."""
+    first = next((entry["results"] for entry in swept["points"] if entry["results"]), None)
+    if first is None:
+        return Text("no point was finished")
+    n_seeds, names = len(first["seeds"]), list(swept["grid"])
+    rows = []
+    for entry in swept["points"]:
+        values = [str(value) for value in entry["values"].values()]
+        if entry["results"] is None:
+            rows.append([*values, "given up", *[""] * len(CHOICES)])
+            continue
+        score = label_free_score(entry["results"])
+        mark = "* " if entry["point"] == swept["chosen_without_labels"] else ""
+        last = entry["results"]["rows"][-1]
+        cells = [_accuracy(last[choice], n_seeds) for choice in CHOICES]
+        rows.append([*values, "–" if score is None else f"{mark}{score:.3f}", *cells])
+    columns = [*names, "InfoMax", *(_CHOICE_TITLES[choice] for choice in CHOICES)]
+    seeds = f"{n_seeds} seeds, mean ± 95 % over seeds" if n_seeds > 1 else "one seed, so no interval"
+    lines = [
+        f"measured on {first['measured_on']}",
+        "* the point chosen without labels: the highest InfoMax on the target's unlabelled training videos",
+    ]
+    title = f"target accuracy in %, {first['source']} → {first['target']}, {seeds}"
+    return Group(Text(title, style="bold"), plain_table(columns, rows), *(Text(line, style="dim") for line in lines))
 
 
 def cache_table(summary: CacheSummary) -> RenderableType:
@@ -122,7 +150,7 @@ def weights_table(known: Sequence[KnownWeights], verdicts: Mapping[tuple[str, st
 
 
 def retrieval_tables(retrieved: Retrieved, examples: int) -> RenderableType:
-    """Scores per space, k-NN accuracy per class per space, and a few queries with their neighbours."""
+    """Scores per space, k-NN accuracy per class, what the index found, and a few queries with their neighbours."""
     spaces = retrieved.spaces
     query, gallery = retrieved.names[retrieved.query], retrieved.names[retrieved.gallery]
     first = next(iter(spaces.values()))
@@ -147,6 +175,7 @@ def retrieval_tables(retrieved: Retrieved, examples: int) -> RenderableType:
         if result.tied_at_k:
             tied = f"{space}: tied neighbours at the cut in {result.tied_at_k:,} queries: gallery order decides"
             parts.append(Text(tied, style="yellow"))
+    parts += ["", _index_found({space: result.index for space, result in spaces.items()})]
     shown = list(spaces)[-1]
     if examples:
         parts += ["", Text(f"neighbours in the embedding {shown!r}", style="bold")]
@@ -168,6 +197,31 @@ def _per_class(retrieved: Retrieved, name: str) -> Table:
         for label, class_name in enumerate(retrieved.classes)
     ]
     return plain_table(("class", *values), rows)
+
+
+def _index_found(reports: Mapping[str, IndexReport]) -> RenderableType:
+    """What the index found of the true neighbours, space by space."""
+    first = next(iter(reports.values()))
+    recall = f"recall@{first.k}"
+    if not first.sample:
+        return Text(f"index {first.factory}: the exact search, so {recall} against it is 100.0 %", style="dim")
+    settings = ", ".join(f"{name} {number:,}" for name, number in first.settings.items())
+    title = f"index {first.factory} ({settings}): {recall} against Flat in %, and seconds"
+    columns = ("embedding", recall, "queries sampled", "too few found, searched exactly", "to build", "to search")
+    rows = [
+        [
+            space,
+            _share(report.recall),
+            f"{report.sample:,}",
+            f"{report.completed:,}",
+            f"{report.build_seconds:.2f}",
+            f"{report.search_seconds:.2f}",
+        ]
+        for space, report in reports.items()
+    ]
+    notes = dict.fromkeys(note for report in reports.values() for note in report.notes)
+    lines = ["mAP ranks the whole gallery and is exact", *notes]
+    return Group(Text(title, style="bold"), plain_table(columns, rows), *(Text(line, style="dim") for line in lines))
 
 
 def _examples(retrieved: Retrieved, result: RetrievalResult, examples: int) -> Table:

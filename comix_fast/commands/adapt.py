@@ -12,13 +12,14 @@ from rich.text import Text
 
 from comix_fast.cache import FeatureCache
 from comix_fast.cache.reader import DOMAINS, SPLITS
-from comix_fast.commands.machine import set_threads
+from comix_fast.commands.machine import choose_device, set_threads
 from comix_fast.config import AdaptRecipe, adapt_preset, digest
 from comix_fast.console import Reporter
 from comix_fast.errors import ComixError
 from comix_fast.stages import ablation as ablation_stage
 from comix_fast.stages import adapt as stage
 from comix_fast.stages import runs as run_files
+from comix_fast.stages.bank import MemoryUse
 from comix_fast.stages.runs import RunFolder
 from comix_fast.tables import accuracy_table
 
@@ -52,37 +53,50 @@ def run(
     cache_path: Path,
     runs: Path,
     name: str | None,
+    *,
     ablation: bool,
     threads: int | None,
+    device: str,
+    memory: MemoryUse,
     reporter: Reporter,
 ) -> list[RunFolder]:
     """One run, or the runs of an ablation."""
     set_threads(threads)
-    cache = FeatureCache(cache_path)
+    cache = opened(cache_path, reporter)
+    root = runs / run_name(name, recipe, cache, "ablation" if ablation else "")
+    reporter.say(f"run {root}")
+    place = choose_device(device)
+    if ablation:
+        if recipe.method != "comix" or not recipe.mixing or not recipe.lambda_tpl or not recipe.lambda_bgm:
+            raise ComixError("--ablation runs every part itself", hint="leave out the options that switch parts off")
+        return ablation_stage.run(recipe, cache, root, reporter=reporter, device=place, memory=memory)
+    return [stage.run(recipe, cache, root, reporter=reporter, device=place, memory=memory)]
+
+
+def opened(path: Path, reporter: Reporter) -> FeatureCache:
+    """A cache, what there is to warn of said aloud."""
+    cache = FeatureCache(path)
     for warning in cache.warnings:
         reporter.warn(warning)
     for domain in DOMAINS:
         if absent := cache.n_missing(domain):
-            reporter.warn(f"{absent:,} listed {domain} videos have no features in {cache_path}: see comix cache info")
-    root = runs / _run_name(name, recipe, cache, ablation)
-    reporter.say(f"run {root}")
-    if ablation:
-        if recipe.method != "comix" or not recipe.mixing or not recipe.lambda_tpl or not recipe.lambda_bgm:
-            raise ComixError("--ablation runs every part itself", hint="leave out the options that switch parts off")
-        return ablation_stage.run(recipe, cache, root, reporter=reporter)
-    return [stage.run(recipe, cache, root, reporter=reporter)]
+            reporter.warn(f"{absent:,} listed {domain} videos have no features in {path}: see comix cache info")
+    return cache
 
 
-def _run_name(name: str | None, recipe: AdaptRecipe, cache: FeatureCache, ablation: bool) -> str:
-    """As typed, or after the cache, its lists and the recipe, so that the same command finds its run again."""
+def run_name(name: str | None, recipe: AdaptRecipe, cache: FeatureCache, kind: str, more: Any = None) -> str:
+    """As typed, or after the cache, its lists and the recipe, so that the same command finds its run again.
+
+    kind: "ablation", "sweep" or "". more: what else decides, as JSON values.
+    """
     if name is not None:
         if name in ("", ".", "..") or Path(name).name != name:
             raise ComixError(f"--name {name!r} is not a plain name", hint="choose the folder above it with --runs")
         return name
     decides = {k: v for k, v in recipe.to_json().items() if k not in ("seed", "seeds")}
     lists = {f"{d} {s}": [(v.id, v.label) for v in cache.videos(d, s)] for d in DOMAINS for s in SPLITS}
-    decides |= {"key": cache.key, "lists": lists}
-    return f"{cache.path.resolve().name}-{'ablation-' if ablation else ''}{digest(decides)[:8]}"
+    decides |= {"key": cache.key, "lists": lists} | ({} if more is None else {"more": more})
+    return f"{cache.path.resolve().name}-{kind + '-' if kind else ''}{digest(decides)[:8]}"
 
 
 def results(done: Sequence[RunFolder]) -> list[dict[str, Any]]:

@@ -69,7 +69,17 @@ def run(out: Path, seed: int, seeds: int, using: extract.Engine, reporter: Repor
     recipe = replace(RECIPE, seed=seed, seeds=seeds)
     (adapted,) = timed(
         "comix adapt: warm-start on the source, adaptation to the target",
-        lambda: adapt.run(recipe, done.cache, out / "runs", "demo", False, using.threads, reporter),
+        lambda: adapt.run(
+            recipe,
+            done.cache,
+            out / "runs",
+            "demo",
+            ablation=False,
+            threads=using.threads,
+            device=using.device,
+            memory="auto",
+            reporter=reporter,
+        ),
     )
     retrieved = timed(
         "comix retrieve: the target's nearest neighbours in the source",

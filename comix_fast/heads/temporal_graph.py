@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,40 +20,103 @@ class GraphConvolution(nn.Module):
     """One graph convolution whose affinity is learnt from the nodes themselves (CoMix, section 3.1).
 
     With x [B, N, in]: A = softmax over the first node axis of (W₁x)ᵀ(W₂x), output A·(x W) + b (published code).
-    weight: [in, out]; bias: [out]; w_one, w_two: [in, in].
+    weight: [in, out]; bias: [out]; w_one, w_two: [in, in]; all with n_heads in front where there are several.
     """
 
-    def __init__(self, in_dim: int, out_dim: int) -> None:
+    def __init__(self, in_dim: int, out_dim: int, n_heads: int | None = None) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(in_dim, out_dim))
-        self.bias = nn.Parameter(torch.empty(out_dim))
-        self.w_one = nn.Parameter(torch.empty(in_dim, in_dim))
-        self.w_two = nn.Parameter(torch.empty(in_dim, in_dim))
+        lead = () if n_heads is None else (n_heads,)
+        self.weight = nn.Parameter(torch.empty(*lead, in_dim, out_dim))
+        self.bias = nn.Parameter(torch.empty(*lead, out_dim))
+        self.w_one = nn.Parameter(torch.empty(*lead, in_dim, in_dim))
+        self.w_two = nn.Parameter(torch.empty(*lead, in_dim, in_dim))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Uniform in ±1/√fan, as graph convolutions usually start (Kipf & Welling's code)."""
         for parameter, fan in (
-            (self.weight, self.weight.shape[1]),
-            (self.bias, self.weight.shape[1]),
-            (self.w_one, self.w_one.shape[1]),
-            (self.w_two, self.w_two.shape[1]),
+            (self.weight, self.weight.shape[-1]),
+            (self.bias, self.weight.shape[-1]),
+            (self.w_one, self.w_one.shape[-1]),
+            (self.w_two, self.w_two.shape[-1]),
         ):
             bound = 1.0 / math.sqrt(fan)
             nn.init.uniform_(parameter, -bound, bound)
 
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Everything that is computed node by node: W₁x, W₂x [B, N, in] and x W [B, N, out]."""
-        return F.linear(x, self.w_one), F.linear(x, self.w_two), x @ self.weight
+    def project(self, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Everything that is computed node by node, in one product: affinity scores [B, N, N], x W [B, N, out]."""
+        rows = x.to(dtype).flatten(-3, -2)
+        parts = _Project.apply(rows, self.w_one, self.w_two, self.weight)
+        one, two, values = (part.unflatten(-2, x.shape[-3:-1]) for part in parts)
+        return one @ two.mT, values
 
-    def aggregate(self, one: Tensor, two: Tensor, values: Tensor) -> Tensor:
-        """Everything that couples nodes: affinities of `project`'s results, and the weighted sum."""
-        affinity = torch.softmax(one @ two.transpose(1, 2), dim=1)
-        return affinity @ values + self.bias
+    def affinity(self, scores: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Softmax over the first node axis. keep [B, N] bool: the nodes there are; others neither get nor give."""
+        scores = scores.to(self.bias.dtype)
+        if keep is None:
+            return torch.softmax(scores, dim=-2)
+        return torch.softmax(scores.masked_fill(~keep[..., None], -torch.inf), dim=-2) * keep[..., None, :]
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, N, in] -> [B, N, out]."""
-        return self.aggregate(*self.project(x))
+        scores, values = self.project(x, x.dtype)
+        return self.affinity(scores) @ values + self.bias[..., None, None, :]
+
+
+class _Project(torch.autograd.Function):
+    """x W₁ᵀ, x W₂ᵀ and x W, computed in the number format of x.
+
+    Written out, matrix by matrix and head by head: a weight is then cast and used, a gradient computed and cast,
+    while it is in the processor's cache. Autograd's own casts go through memory, at twice a step's time.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, one: Tensor, two: Tensor, values: Tensor) -> tuple[Tensor, ...]:
+        """x [M, in], one, two [in, in], values [in, out] -> [M, in], [M, in], [M, out]; R heads: R in front of each."""
+        ctx.save_for_backward(x, one, two, values)
+        heads = range(1 if x.ndim == 2 else len(x))
+        weights = (one.mT, two.mT, values)
+        products = [x.new_empty((*x.shape[:-1], weight.shape[-1])) for weight in weights]
+        for head in heads:
+            for weight, product in zip(weights, products, strict=True):
+                torch.mm(_of(x, head), _of(weight, head).to(x.dtype), out=_of(product, head))
+        return tuple(products)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of x, if it needs one, and of the three weights in their own number format."""
+        x, *weights = ctx.saved_tensors
+        of_weights = [torch.empty_like(weight) for weight in weights]
+        of_x = torch.zeros_like(x) if ctx.needs_input_grad[0] else None
+        for head in range(1 if x.ndim == 2 else len(x)):
+            rows = _of(x, head)
+            for part, (weight, gradient, out) in enumerate(zip(weights, gradients, of_weights, strict=True)):
+                given = _of(gradient, head)
+                _of(out, head).copy_(rows.mT @ given if part == 2 else given.mT @ rows)
+                if of_x is not None:
+                    matrix = _of(weight, head).to(x.dtype)
+                    _of(of_x, head).addmm_(given, matrix.mT if part == 2 else matrix)
+        return of_x, *of_weights
+
+
+def _of(tensor: Tensor, head: int) -> Tensor:
+    """What belongs to one head, of [...] or of [R, ...]."""
+    return tensor if tensor.ndim == 2 else tensor[head]
+
+
+class _WithoutEffect(torch.autograd.Function):
+    """Passes a tensor on; weights that cannot change it get the gradient they have, which is zero."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *weights: Tensor) -> Tensor:
+        """x as it is."""
+        ctx.save_for_backward(*weights)
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+        """The gradient of x as it is, zeros for the weights."""
+        return gradients[0], *(torch.zeros_like(weight) for weight in ctx.saved_tensors)
 
 
 class TemporalGraph(nn.Module):
@@ -61,12 +124,20 @@ class TemporalGraph(nn.Module):
 
     Takes [B, N, in_dim] float clip features in temporal order, any N ≥ 1; gives [B, n_classes] logits.
     ReLU and dropout follow the first two layers; in eval mode there is no dropout (the published code leaves
-    it on). precision: "bf16" computes the matrix products in bfloat16 (torch.autocast); weights, the mean over
-    nodes and what comes after stay float32.
+    it on). precision: "bf16" computes the matrix products in bfloat16; weights, softmax, the mean over nodes and
+    what comes after stay float32.
+    n_heads: R heads of one shape side by side, each with weights and inputs of its own: then every shape above, and
+    in the methods, has R in front. They compute what R single heads would, in fewer and larger operations.
     """
 
     def __init__(
-        self, in_dim: int, hidden_dim: int, n_classes: int, dropout: float = 0.1, precision: Precision = "fp32"
+        self,
+        in_dim: int,
+        hidden_dim: int,
+        n_classes: int,
+        dropout: float = 0.1,
+        precision: Precision = "fp32",
+        n_heads: int | None = None,
     ) -> None:
         super().__init__()
         if min(in_dim, hidden_dim, n_classes) < 1:
@@ -75,53 +146,119 @@ class TemporalGraph(nn.Module):
                 f"n_classes={n_classes}"
             )
         self.in_dim = in_dim
-        self.gc1 = GraphConvolution(in_dim, hidden_dim)
-        self.gc2 = GraphConvolution(hidden_dim, hidden_dim)
-        self.gc3 = GraphConvolution(hidden_dim, n_classes)
+        self.hidden_dim = hidden_dim
+        self.n_heads = n_heads
+        self.gc1 = GraphConvolution(in_dim, hidden_dim, n_heads)
+        self.gc2 = GraphConvolution(hidden_dim, hidden_dim, n_heads)
+        self.gc3 = GraphConvolution(hidden_dim, n_classes, n_heads)
         self.dropout = dropout
         self.precision = precision
 
-    def _products(self, x: Tensor) -> torch.autocast:
-        return torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+    @classmethod
+    def side_by_side(cls, heads: Sequence[TemporalGraph]) -> TemporalGraph:
+        """A copy of R single heads of one shape as one of n_heads = R. Raises ShapeError if they differ."""
+        first, shapes = heads[0], [{name: value.shape for name, value in h.state_dict().items()} for h in heads]
+        if any(shape != shapes[0] or h.precision != first.precision for shape, h in zip(shapes, heads, strict=True)):
+            raise ShapeError("heads side by side must have one shape and one precision")
+        with torch.device("meta"):
+            joined = cls(
+                first.in_dim,
+                first.hidden_dim,
+                first.gc3.bias.shape[-1],
+                first.dropout,
+                first.precision,
+                n_heads=len(heads),
+            )
+        states = [head.state_dict() for head in heads]
+        stacked = {name: torch.stack([state[name] for state in states]) for name in states[0]}
+        joined.load_state_dict(stacked, assign=True)
+        return joined.requires_grad_(True)
 
-    def _activate(self, x: Tensor) -> Tensor:
-        return F.dropout(F.relu(x), self.dropout, self.training)
+    def single(self, number: int) -> TemporalGraph:
+        """One of several heads, sharing its weights: a change of one shows in the other."""
+        with torch.device("meta"):
+            head = TemporalGraph(self.in_dim, self.hidden_dim, self.gc3.bias.shape[-1], self.dropout, self.precision)
+        head.load_state_dict({name: value[number] for name, value in self.state_dict().items()}, assign=True)
+        return head.train(self.training)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return torch.bfloat16 if self.precision == "bf16" else self.gc3.bias.dtype
+
+    def _activate(self, layer: GraphConvolution, product: Tensor, dropped: Tensor | None = None) -> Tensor:
+        x = F.relu(product + layer.bias[..., None, None, :].to(product.dtype))
+        return F.dropout(x, self.dropout, self.training) if dropped is None else x * dropped
 
     def _check(self, x: Tensor) -> None:
-        if x.ndim != 3 or x.shape[2] != self.in_dim:
+        lead = () if self.n_heads is None else (self.n_heads,)
+        if x.ndim != 3 + len(lead) or x.shape[:-3] != lead or x.shape[-1] != self.in_dim:
+            expected = ", ".join(["[" + str(lead[0]) if lead else "[B", *(["B"] if lead else []), "N"])
             raise ShapeError(
-                f"the head takes [B, N, {self.in_dim}] clip features, not {list(x.shape)}",
+                f"the head takes {expected}, {self.in_dim}] clip features, not {list(x.shape)}",
                 hint="one row per clip: is this cache from another backbone?",
             )
+
+    def _nodes(self, x: Tensor, keep: Tensor | None = None, dropped: Tensor | None = None) -> Tensor:
+        """The second layer."""
+        scores, values = self.gc2.project(x, self._dtype)
+        return self._activate(self.gc2, self.gc2.affinity(scores, keep).to(values.dtype) @ values, dropped)
+
+    def _logits(self, nodes: Tensor, keep: Tensor | None = None) -> Tensor:
+        """The third layer and the mean over (kept) nodes, [B, N, hidden] -> [B, classes].
+
+        An affinity's columns sum to 1, so the mean of A·v over nodes is the mean of v: the third layer's affinity
+        decides nothing, and what is left is a linear map of the mean node. The published head computes it all.
+        """
+        layer = self.gc3
+        nodes = nodes.to(layer.bias.dtype)
+        if keep is None:
+            mean = nodes.mean(dim=-2)
+        else:
+            share = keep.to(nodes.dtype) / keep.sum(dim=-1, keepdim=True)
+            mean = (share[..., None, :] @ nodes).squeeze(-2)
+        logits = mean @ layer.weight + layer.bias[..., None, :]
+        if torch.is_grad_enabled():
+            logits = _WithoutEffect.apply(logits, layer.w_one, layer.w_two)
+        return logits
+
+    def _first(self, x: Tensor, dropped: Tensor | None = None) -> Tensor:
+        """The first layer."""
+        scores, values = self.gc1.project(x, self._dtype)
+        return self._activate(self.gc1, self.gc1.affinity(scores).to(values.dtype) @ values, dropped)
 
     def hidden(self, x: Tensor) -> Tensor:
         """[B, N, in_dim] -> [B, hidden_dim]: the mean over clips before the last layer, for retrieval."""
         self._check(x)
-        with self._products(x):
-            nodes = self._activate(self.gc2(self._activate(self.gc1(x))))
-        return nodes.to(x.dtype).mean(dim=1)
+        return self._nodes(self._first(x)).to(self.gc3.bias.dtype).mean(dim=-2)
 
-    def _after_first(self, x: Tensor) -> Tensor:
-        nodes: Tensor = self.gc3(self._activate(self.gc2(self._activate(x))))
-        return nodes.to(self.gc3.bias.dtype).mean(dim=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, N, in_dim] -> [B, n_classes] logits."""
+    def forward(self, x: Tensor, dropped: Sequence[Tensor | None] = (None, None)) -> Tensor:
+        """[B, N, in_dim] -> [B, n_classes] logits. dropped: factors of the two dropouts, [B, N, hidden_dim] each."""
         self._check(x)
-        with self._products(x):
-            return self._after_first(self.gc1(x))
+        return self._logits(self._nodes(self._first(x, dropped[0]), None, dropped[1]))
 
-    def two_speeds(self, x: Tensor, slow_index: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of all clips ("fast") and of the clips slow_index [n] ("slow"), both [B, n_classes].
+    def two_speeds(
+        self, x: Tensor, slow: Tensor, dropped: Sequence[Tensor | None] = (None, None)
+    ) -> tuple[Tensor, Tensor]:
+        """Logits of all clips ("fast") and of the clips of the slow view, both [B, n_classes].
 
-        Equal to two calls of the head; the slow nodes are a subset of the fast ones, so the first layer's
-        projections, most of the arithmetic, are computed once.
+        slow: [n] int64 clip numbers, or [N] bool, which clips it has. dropped: factors of the two dropouts,
+        [2 · B, N, hidden_dim] each, every video's fast before its slow (`dropout_factors`); None draws them.
+        Equal to two calls of the head. The slow nodes are among the fast ones, so the first layer's products, most
+        of the arithmetic, are computed once; a mask leaves the others out, so that shapes stay the same whatever
+        is drawn and both speeds go through the other layers together.
         """
         self._check(x)
-        with self._products(x):
-            projected = self.gc1.project(x)
-            slow = tuple(part.index_select(1, slow_index) for part in projected)
-            return self._after_first(self.gc1.aggregate(*projected)), self._after_first(self.gc1.aggregate(*slow))
+        n_videos, n_nodes = x.shape[-3:-1]
+        keep = slow if slow.dtype == torch.bool else _chosen(slow, n_nodes)
+        scores, values = self.gc1.project(x, self._dtype)
+        speeds = [self.gc1.affinity(scores), self.gc1.affinity(scores, keep[..., None, :])]
+        product = torch.cat(speeds, dim=-2).to(values.dtype) @ values
+        both = product.reshape(*x.shape[:-3], 2 * n_videos, n_nodes, product.shape[-1])
+        nodes = self._activate(self.gc1, both, dropped[0])
+        keep = torch.stack([torch.ones_like(keep), keep], dim=-2).repeat(*([1] * (keep.ndim - 1)), n_videos, 1)
+        logits = self._logits(self._nodes(nodes, keep, dropped[1]), keep)
+        logits = logits.reshape(*x.shape[:-3], n_videos, 2, logits.shape[-1])
+        return logits[..., 0, :], logits[..., 1, :]
 
     def load_published(self, state_dict: Mapping[str, Tensor]) -> TemporalGraph:
         """Loads gc{1,2,3}.{weight,bias,w_one,w_two}, with or without "module." and "graph." before them.
@@ -151,3 +288,8 @@ def _without_prefixes(name: str) -> str:
     while name.startswith(_PREFIXES):
         name = name.split(".", 1)[1]
     return name
+
+
+def _chosen(index: Tensor, n_nodes: int) -> Tensor:
+    chosen = torch.zeros(*index.shape[:-1], n_nodes, dtype=torch.bool, device=index.device)
+    return chosen.scatter_(-1, index, True)

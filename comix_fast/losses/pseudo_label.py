@@ -15,10 +15,11 @@ class PseudoLabels(NamedTuple):
     confident: Tensor
 
 
-def pseudo_labels(fast: Tensor, slow: Tensor, threshold: float = 0.7) -> PseudoLabels:
+def pseudo_labels(fast: Tensor, slow: Tensor, threshold: float | Tensor = 0.7) -> PseudoLabels:
     """The likeliest class of softmax((fast + slow) / 2), used where its probability ≥ threshold (CoMix, §3.3).
 
-    fast, slow: [B, C] logits of the same videos at the two speeds. No gradient flows through the labels.
+    fast, slow: [B, C] logits of the same videos at the two speeds, or [R, B, C] with R thresholds. No
+    gradient flows through the labels.
     """
-    probability, label = torch.softmax((fast.detach() + slow.detach()) / 2, dim=1).max(dim=1)
-    return PseudoLabels(label, probability >= threshold)
+    probability, label = torch.softmax((fast.detach() + slow.detach()) / 2, dim=-1).max(dim=-1)
+    return PseudoLabels(label, probability >= torch.as_tensor(threshold, device=label.device)[..., None])

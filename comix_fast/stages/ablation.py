@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from comix_fast.cache.reader import FeatureCache
 from comix_fast.config import AdaptRecipe
@@ -13,7 +14,7 @@ from comix_fast.stages.runs import RunFolder
 
 
 def variants(recipe: AdaptRecipe, supervised: bool) -> dict[str, AdaptRecipe]:
-    """The recipes of an ablation by folder name; the first one warm-starts the others."""
+    """The recipes of an ablation by folder name."""
     parts = {
         "tcl": replace(recipe, mixing=False, lambda_tpl=0.0),
         "bgm": replace(recipe, lambda_tpl=0.0),
@@ -23,15 +24,16 @@ def variants(recipe: AdaptRecipe, supervised: bool) -> dict[str, AdaptRecipe]:
     return parts | bound if supervised else parts
 
 
-def run(recipe: AdaptRecipe, cache: FeatureCache, root: Path, *, reporter: Reporter) -> list[RunFolder]:
-    """Runs TCL, BGM, BGM + TPL and, where the target is labelled, the supervised bound, each into `root`/<part>."""
+def run(recipe: AdaptRecipe, cache: FeatureCache, root: Path, *, reporter: Reporter, **where: Any) -> list[RunFolder]:
+    """TCL, BGM, BGM + TPL and, where the target is labelled, the supervised bound, each into `root`/<part>.
+
+    They warm-start once and train together. where: as adapt.run_all takes it.
+    """
     domain = "source" if recipe.reverse else "target"
     target = cache.videos(domain, "train") + (cache.videos(domain, "test") if cache.has_test(domain) else [])
     supervised = len(target) > 1 and all(video.label is not None for video in target)
-    done: list[RunFolder] = []
-    for name, variant in variants(recipe, supervised).items():
-        reporter.say(f"ablation: {name}")
-        shares = done and variant.method == "comix"
-        first = done[0] if shares else None
-        done.append(adapt.run(variant, cache, root / name, reporter=reporter, warmstart_from=first))
-    return done
+    recipes = {root / name: variant for name, variant in variants(recipe, supervised).items()}
+    folders, lost = adapt.run_all(recipes, cache, reporter=reporter, **where)
+    if lost:
+        raise lost[0].error
+    return folders

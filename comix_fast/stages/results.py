@@ -38,12 +38,18 @@ def chosen_steps(lines: Sequence[Line]) -> dict[str, dict[str, Any]]:
             "oracle": max(lines, key=lambda line: line["target_accuracy"] or 0.0),
         }
     return {
-        name: {"iteration": line["iteration"], "accuracy": line["target_accuracy"]} for name, line in picked.items()
+        name: {
+            "iteration": line["iteration"],
+            "accuracy": line["target_accuracy"],
+            "score": line.get("infomax"),
+        }
+        for name, line in picked.items()
     }
 
 
 def summarise_run(run: RunFolder) -> dict[str, Any]:
     """The content of results.json: one row per phase, each choice with its values, mean, std and interval.
+    score: the label-free score at that step, per seed.
 
     Accuracies are shares in [0, 1]; null where the target has no labels to measure with.
     """
@@ -75,6 +81,7 @@ def _over_seeds(steps: Mapping[int, Mapping[str, Mapping[str, Any]]]) -> dict[st
         row[choice] = {
             "accuracy": values if known else None,
             "iteration": [seed[choice]["iteration"] for seed in steps.values()],
+            "score": [seed[choice]["score"] for seed in steps.values()],
             **(_summary(values) if known else {"mean": None, "std": None, "interval95": None}),
         }
     return row

@@ -29,6 +29,8 @@ from comix_fast.heads import TemporalGraph
 from comix_fast.stages.bank import Standardise
 
 RUN_FORM = "1"
+DRAWS = "2"
+"""Raised when the random draws of training change: a run that was begun with others can't go on."""
 RUN = "run.json"
 NORM = "norm.safetensors"
 RESULTS = "results.json"
@@ -70,7 +72,8 @@ def read_json(path: Path) -> Any:
 def identity(meta: Mapping[str, Any]) -> dict[str, Any]:
     """What decides the bytes of a run's heads: of its meta, the recipe but for the number of seeds, and the inputs."""
     recipe = {name: value for name, value in meta["recipe"].items() if name not in ("seed", "seeds")}
-    return {name: meta[name] for name in ("form", "cache_key", "dataset")} | {"recipe": recipe}
+    since = {"device": meta.get("device", "cpu"), "draws": meta.get("draws", "1")}
+    return {name: meta[name] for name in ("form", "cache_key", "dataset")} | since | {"recipe": recipe}
 
 
 class SeedFolder:
@@ -134,7 +137,7 @@ class RunFolder:
 
         Raises RunError if another run is there; the message lists the fields that differ.
         """
-        meta = {"form": RUN_FORM, **meta}
+        meta = {"form": RUN_FORM, "draws": DRAWS, **meta}
         if (root / RUN).exists() or not any(p for p in root.glob("*") if not p.name.startswith(f".{RUN}.")):
             for folder in (root, *root.glob("seed-*")):
                 remove_partial(folder)

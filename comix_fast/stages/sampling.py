@@ -36,23 +36,30 @@ class BatchOrder:
             lambda epoch: torch.randperm(self._n_videos, generator=generator_for(seed, name, "epoch", epoch))
         )
 
-    def batch(self, iteration: int) -> Tensor:
-        """[b] int64 video numbers, all different."""
-        epoch, place = divmod(iteration, self._per_epoch)
-        order: Tensor = self._epoch(epoch)
-        return order[place * self._size : (place + 1) * self._size]
+    def batches(self, first: int, count: int) -> Tensor:
+        """[count, b] int64 video numbers of the iterations from `first` on; those of one batch are all different."""
+        picked = []
+        for iteration in range(first, first + count):
+            epoch, place = divmod(iteration, self._per_epoch)
+            picked.append(self._epoch(epoch)[place * self._size : (place + 1) * self._size])
+        return torch.stack(picked)
 
 
-def draw_slow_index(n_clips: int, generator: torch.Generator) -> Tensor:
-    """The clips of the slow view: a quarter, half or three quarters of them with equal odds, one per bin.
+def draw_slow_clips(n_clips: int, count: int, generator: torch.Generator) -> Tensor:
+    """Which clips the slow view has, drawn `count` times: a quarter, half or three quarters of them, one per bin.
 
-    16 clips give 4, 8 or 12 (published code): 0 … n − 1 is split into that many bins as np.array_split does,
-    and one index is drawn of each. Returns [n] int64, ascending.
+    16 clips give 4, 8 or 12 with equal odds (published code): 0 … n − 1 is split into that many bins as
+    np.array_split does, and one clip is drawn of each. Returns [count, n_clips] bool.
     """
-    share = SLOW_SHARES[int(torch.randint(len(SLOW_SHARES), (1,), generator=generator))]
-    n_slow = max(1, round(n_clips * share))
-    short, longer = divmod(n_clips, n_slow)
-    numbers = torch.arange(n_slow)
-    first = numbers * short + numbers.clamp_max(longer)
-    size = short + (numbers < longer).long()
-    return first + (torch.rand(n_slow, generator=generator) * size).long()
+    share = torch.randint(len(SLOW_SHARES), (count, 1), generator=generator)
+    uniform = torch.rand(count, n_clips, generator=generator)
+    chosen = torch.zeros(count, n_clips, dtype=torch.bool)
+    for number, size in enumerate(SLOW_SHARES):
+        n_slow = max(1, round(n_clips * size))
+        short, longer = divmod(n_clips, n_slow)
+        bins = torch.arange(n_slow)
+        sizes = short + (bins < longer).long()
+        place = torch.minimum((uniform[:, :n_slow] * sizes).long(), sizes - 1)
+        index = bins * short + bins.clamp_max(longer) + place
+        chosen |= torch.zeros_like(chosen).scatter_(1, index, True) & (share == number)
+    return chosen

@@ -2,66 +2,124 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from comix_fast.config import AdaptRecipe
 from comix_fast.console import Advance
-from comix_fast.errors import CacheError
+from comix_fast.errors import CacheError, RunError
 from comix_fast.heads import TemporalGraph
 from comix_fast.stages.bank import Banks, FeatureBank, Standardise
+from comix_fast.stages.batches import SupervisedDraws
+from comix_fast.stages.measuring import accuracy, predict_logits
 from comix_fast.stages.sampling import generator_for
-from comix_fast.stages.training import accuracy, new_optimiser, predict_logits, supervised_loss, train
+from comix_fast.stages.stack import Member, Progressed, Reported, new_optimiser
+from comix_fast.stages.together import train_together
 
 FOLDS = 5
 
 
-def supervised_accuracy(
-    recipe: AdaptRecipe,
-    banks: Banks,
-    norm: Standardise,
-    seed: int,
-    new_head: Callable[[], TemporalGraph],
-    advance: Advance,
-) -> float:
-    """Accuracy in [0, 1] of a head trained on the target's labelled training videos, as the warm-start is.
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """One seed of the bound. head: as it begins, one for every fold.
 
     No video is measured by a head that learnt it: where every measured video is a training one, they are split
     into five stratified folds and each is predicted by a head trained on the other four; where only some are, these
-    are left out of training. advance: called with 1 for every head trained, see n_heads.
-    Raises CacheError if target labels are missing or there are fewer than two videos to split.
+    are left out of training.
     """
-    target, measured = banks.target, banks.measured
-    if bool((target.labels < 0).any()) or bool((measured.labels < 0).any()):
-        raise CacheError("the target-supervised bound needs every target video labelled")
-    if len(target.ids) < 2:
-        raise CacheError("the target-supervised bound needs at least two target videos")
-    place = {video: number for number, video in enumerate(measured.ids)}
-    folds = torch.tensor([0 if video in place else 1 for video in target.ids])
-    if banks.transductive:
-        folds = stratified_folds(target.labels, n_heads(banks), seed)
-    logits: Tensor | None = None
-    for fold in range(n_heads(banks)):
-        inside = folds == fold
-        predicted = target.subset(inside.nonzero()[:, 0]) if banks.transductive else measured
-        part = _fit(
-            recipe, target.subset((~inside).nonzero()[:, 0]), norm, seed, f"supervised {fold}", new_head, predicted
-        )
-        logits = part.new_zeros(len(measured.ids), part.shape[1]) if logits is None else logits
-        for video, row in zip(predicted.ids, part, strict=True):
-            if video in place:
-                logits[place[video]] = row
-        advance(1)
-    value = None if logits is None else accuracy(logits, measured.labels)
-    assert value is not None  # every video is labelled, as checked above
-    return value
+
+    recipe: AdaptRecipe
+    banks: Banks
+    norms: tuple[Standardise, Standardise]
+    seed: int
+    head: TemporalGraph
+
+    @property
+    def n_heads(self) -> int:
+        """How many heads it trains: one, or one per fold. Raises CacheError if target labels are missing."""
+        target, measured = self.banks.target, self.banks.measured
+        if bool((target.labels < 0).any()) or bool((measured.labels < 0).any()):
+            raise CacheError("the target-supervised bound needs every target video labelled")
+        if len(target.ids) < 2:
+            raise CacheError("the target-supervised bound needs at least two target videos")
+        return min(FOLDS, len(target.ids)) if self.banks.transductive else 1
+
+    def parts(self) -> list[tuple[FeatureBank, FeatureBank]]:
+        """For every head: the bank it trains on and the one it predicts."""
+        target, measured = self.banks.target, self.banks.measured
+        if not self.banks.transductive:
+            place = set(measured.ids)
+            apart = [number for number, video in enumerate(target.ids) if video not in place]
+            return [(target.subset(torch.tensor(apart, dtype=torch.long)), measured)]
+        folds = stratified_folds(target.labels, self.n_heads, self.seed)
+        return [
+            (target.subset((folds != fold).nonzero()[:, 0]), target.subset((folds == fold).nonzero()[:, 0]))
+            for fold in range(self.n_heads)
+        ]
 
 
-def n_heads(banks: Banks) -> int:
-    """How many heads the bound trains: one, or one per fold."""
-    return min(FOLDS, len(banks.target.ids)) if banks.transductive else 1
+def bounds(wanted: Sequence[Bound], advance: Advance) -> list[float | RunError]:
+    """Accuracies in [0, 1], one per bound, all heads trained together as the warm-start is; RunError if one was lost.
+
+    advance: called with 1 for every head trained, see Bound.n_heads. Raises CacheError if target labels are missing or
+    there are fewer than two videos to split.
+    """
+    members: list[Member] = []
+    of: dict[int, int] = {}
+    logits = [_Predicted(bound, advance) for bound in wanted]
+    for number, bound in enumerate(wanted):
+        for fold, (train_on, predict_on) in enumerate(bound.parts()):
+            phase = f"supervised {fold}"
+            members.append(
+                Member(
+                    head=bound.head.to(train_on.clips.device),
+                    recipe=bound.recipe,
+                    seed=bound.seed,
+                    phase=phase,
+                    draws=SupervisedDraws(train_on, bound.recipe.batch_size, bound.seed, phase, domain=1),
+                    norms=bound.norms,
+                    iterations=bound.recipe.warmstart_iterations,
+                    report_every=bound.recipe.warmstart_iterations,
+                    reported=logits[number].reported(predict_on),
+                )
+            )
+            of[id(members[-1])] = number
+    for member in members:
+        if not member.iterations:
+            member.reported(member.head, new_optimiser(member.head, member.recipe), Progressed(0, {}))
+    members = [member for member in members if member.iterations]
+    failed = {of[id(member)]: error for member, error in train_together(members)}
+    return [failed.get(number) or logits[number].accuracy() for number in range(len(wanted))]
+
+
+class _Predicted:
+    """Gathers what the heads of one bound say of the measured videos."""
+
+    def __init__(self, bound: Bound, advance: Advance) -> None:
+        self._bound, self._advance = bound, advance
+        self._place = {video: number for number, video in enumerate(bound.banks.measured.ids)}
+        self._logits = torch.zeros(len(self._place), bound.head.gc3.bias.shape[-1])
+
+    def reported(self, predict_on: FeatureBank) -> Reported:
+        """What to do with a trained head."""
+
+        def take(head: TemporalGraph, *_: object) -> None:
+            rows = predict_logits(head, predict_on, self._bound.norms[1])
+            for video, row in zip(predict_on.ids, rows, strict=True):
+                if video in self._place:
+                    self._logits[self._place[video]] = row
+            self._advance(1)
+
+        return take
+
+    def accuracy(self) -> float:
+        """Of all heads together."""
+        value = accuracy(self._logits, self._bound.banks.measured.labels)
+        assert value is not None  # every video is labelled, as Bound.n_heads checks
+        return value
 
 
 def stratified_folds(labels: Tensor, n_folds: int, seed: int) -> Tensor:
@@ -74,31 +132,3 @@ def stratified_folds(labels: Tensor, n_folds: int, seed: int) -> Tensor:
         folds[members[order]] = (torch.arange(len(members)) + dealt) % n_folds
         dealt += len(members)
     return folds
-
-
-def _fit(
-    recipe: AdaptRecipe,
-    train_on: FeatureBank,
-    norm: Standardise,
-    seed: int,
-    phase: str,
-    new_head: Callable[[], TemporalGraph],
-    predict_on: FeatureBank,
-) -> Tensor:
-    head = new_head()
-    loss = supervised_loss(head, train_on, norm, recipe, seed, phase)
-    optimiser = new_optimiser(head, recipe)
-    iterations = recipe.warmstart_iterations
-    for _ in train(
-        head,
-        optimiser,
-        loss,
-        seed=seed,
-        phase=phase,
-        begin=0,
-        iterations=iterations,
-        lr=recipe.lr,
-        report_every=iterations,
-    ):
-        pass
-    return predict_logits(head, predict_on, norm)

@@ -20,14 +20,14 @@ LINES = [
 
 def test_each_choice_takes_its_own_step() -> None:
     picked = chosen_steps(LINES)
-    assert picked["last"] == {"iteration": 40, "accuracy": 0.7}
-    assert picked["selected"] == {"iteration": 20, "accuracy": 0.6}
-    assert picked["oracle"] == {"iteration": 30, "accuracy": 0.8}
+    assert picked["last"] == {"iteration": 40, "accuracy": 0.7, "score": 0.9}
+    assert picked["selected"] == {"iteration": 20, "accuracy": 0.6, "score": 0.9}
+    assert picked["oracle"] == {"iteration": 30, "accuracy": 0.8, "score": 0.3}
 
 
 def test_selection_needs_no_label() -> None:
     bare = [line | {"target_accuracy": None} for line in LINES]
-    assert chosen_steps(bare)["selected"] == {"iteration": 20, "accuracy": None}
+    assert chosen_steps(bare)["selected"] == {"iteration": 20, "accuracy": None, "score": 0.9}
 
 
 @pytest.mark.parametrize(

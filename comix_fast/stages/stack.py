@@ -1,0 +1,251 @@
+"""Heads that train together: one loop, one step, for a single head and for many side by side.
+
+Small operations cost more to start than to do, so R heads of one shape, each with its own batches, weights and numbers,
+go through the head and the losses as one batch. Every head is what it would have been alone, but for rounding.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from comix_fast.config import AdaptRecipe
+from comix_fast.errors import RunError
+from comix_fast.heads import TemporalGraph, dropout_factors
+from comix_fast.losses import LossTerms, classification_loss, comix_loss
+from comix_fast.stages.bank import Standardise
+from comix_fast.stages.batches import CHUNK, Draws
+from comix_fast.stages.sampling import derived_seed
+
+
+class Progressed(NamedTuple):
+    """A head after an iteration: how many are done, and the mean of each loss term since the last report."""
+
+    iteration: int
+    losses: dict[str, float]
+
+
+Reported = Callable[[TemporalGraph, torch.optim.SGD, Progressed], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One head to train from iteration `begin` to `iterations` of a phase.
+
+    head: as it begins, not changed itself; momentum: its optimiser's, by parameter, where it goes on.
+    reported: called every report_every iterations and after the last with the head as it is then, in eval mode; if it
+        raises RunError, this head alone is given up.
+    """
+
+    head: TemporalGraph
+    recipe: AdaptRecipe
+    seed: int
+    phase: str
+    draws: Draws
+    norms: tuple[Standardise, Standardise]
+    iterations: int
+    report_every: int
+    reported: Reported
+    begin: int = 0
+    momentum: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """What heads must have in common to train side by side."""
+        recipe, slow = self.recipe, self.phase == "adapt"
+        sizes = tuple(tuple(value.shape) for value in self.head.state_dict().values())
+        streams = tuple((id(stream.features), stream.domain) for stream in self.draws.streams)
+        # Drawn, not the recipe's batch size: of a list that is shorter a batch is all of it.
+        batches = tuple(tuple(rows.shape) for rows in self.draws.chunk(0).rows)
+        terms = (recipe.lambda_bgm > 0, recipe.lambda_tpl > 0) if slow else ()
+        when = (slow, self.begin, self.iterations, self.report_every)
+        return sizes, self.head.precision, streams, batches, terms, when
+
+
+def new_optimiser(head: TemporalGraph, recipe: AdaptRecipe) -> torch.optim.SGD:
+    """SGD with momentum, as published; fused, since a plain update is a third of the step's time."""
+    return torch.optim.SGD(
+        head.parameters(),
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        fused=True,
+    )
+
+
+def cosine_lr(base: float, iteration: int, iterations: int) -> float:
+    """From base to zero along half a cosine (published code)."""
+    return base * (1 + math.cos(math.pi * iteration / iterations)) / 2
+
+
+class Stack:
+    """R members of one shape in training."""
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self.members = tuple(members)
+        self.heads = TemporalGraph.side_by_side([member.head for member in members]).train()
+        self.single = [self.heads.single(number) for number in range(len(members))]
+        self._optimisers = [
+            new_optimiser(head, member.recipe) for head, member in zip(self.single, members, strict=True)
+        ]
+        for head, optimiser, member in zip(self.single, self._optimisers, members, strict=True):
+            for name, parameter in head.named_parameters():
+                if name in member.momentum:
+                    # Copied: the optimiser writes into it.
+                    optimiser.state[parameter]["momentum_buffer"] = member.momentum[name].clone()
+        self._device = self.heads.gc1.bias.device
+        self._drawn: tuple[int, list[Any]] = (-1, [])
+        self._norms = [[member.norms[domain] for member in members] for domain in (0, 1)]
+
+    def train(self, stop: threading.Event) -> list[tuple[Member, RunError]]:
+        """All members to their last iteration; returns those that were given up, with the reason.
+
+        Returns early, between two iterations, if `stop` is set.
+        """
+        first = self.members[0]
+        lost: dict[int, RunError] = {}
+        sums: dict[str, Tensor] = {}
+        since = 0
+        for iteration in range(first.begin, first.iterations):
+            if stop.is_set():
+                break
+            terms = self.step(iteration)
+            since += 1
+            for name, value in _logged(terms).items():
+                sums[name] = sums[name] + value if name in sums else value
+            done = iteration + 1
+            if done % first.report_every == 0 or done == first.iterations:
+                means = {name: (value / since).tolist() for name, value in sums.items()}
+                self._report(done, means, lost)
+                sums, since = {}, 0
+                if len(lost) == len(self.members):
+                    break
+        return [(self.members[number], error) for number, error in lost.items()]
+
+    def step(self, iteration: int) -> LossTerms:
+        """One update of every head; terms are [R]. No other iteration need have gone before, beside the weights."""
+        terms = self._loss(iteration)
+        # A head's loss depends on its own weights alone, so the sum's gradient is every head's own.
+        terms.total.sum().backward()  # type: ignore[no-untyped-call]
+        joined = list(self.heads.parameters())
+        for number, (head, optimiser, member) in enumerate(
+            zip(self.single, self._optimisers, self.members, strict=True)
+        ):
+            for parameter, all_heads in zip(head.parameters(), joined, strict=True):
+                parameter.grad = None if all_heads.grad is None else all_heads.grad[number]
+            for group in optimiser.param_groups:
+                group["lr"] = cosine_lr(member.recipe.lr, iteration, member.iterations)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+        self.heads.zero_grad(set_to_none=True)
+        return terms
+
+    def _report(self, done: int, means: dict[str, list[float]], lost: dict[int, RunError]) -> None:
+        for number, (head, optimiser, member) in enumerate(
+            zip(self.single, self._optimisers, self.members, strict=True)
+        ):
+            if number in lost:
+                continue
+            losses = {name: values[number] for name, values in means.items()}
+            try:
+                if not all(math.isfinite(value) for value in losses.values()):
+                    raise RunError(
+                        f"the loss is not finite after {done:,} iterations of {member.phase} (seed {member.seed}): "
+                        f"{losses}",
+                        hint="try a lower --lr or smaller λs, or --feature-norm domain",
+                    )
+                member.reported(head.eval(), optimiser, Progressed(done, losses))
+            except RunError as error:
+                lost[number] = error
+
+    def _loss(self, iteration: int) -> LossTerms:
+        rows, labels, slow = self._draw(iteration)
+        streams = self.members[0].draws.streams
+        given = [
+            self._features(stream.features.take(index), stream.domain)
+            for stream, index in zip(streams, rows, strict=True)
+        ]
+        smoothing = self._number("label_smoothing")
+        n_videos = sum(part.shape[1] for part in given)
+        if slow is None:
+            dropped = self._dropped(iteration, n_videos, rows[0].shape[2])
+            cls = classification_loss(self.heads(given[0], dropped), labels, smoothing)
+            zero = torch.zeros_like(cls)
+            return LossTerms(cls, zero, zero, cls)
+        source, target, source_mixed, target_mixed = [*given, None, None][:4]
+        assert source is not None and target is not None
+        return comix_loss(
+            self.heads,
+            source,
+            target,
+            source_mixed,
+            target_mixed,
+            labels,
+            slow,
+            lambda_bgm=self._number("lambda_bgm"),
+            lambda_tpl=self._number("lambda_tpl"),
+            pseudo_threshold=self._number("pseudo_threshold"),
+            temperature=self._number("temperature"),
+            label_smoothing=smoothing,
+            dropped=self._dropped(iteration, 2 * n_videos, rows[0].shape[2]),
+        )
+
+    def _draw(self, iteration: int) -> tuple[list[Tensor], Tensor, Tensor | None]:
+        """This iteration's [R, b, B] rows of each stream, [R, b] labels, [R, B] clips of the slow view."""
+        number, place = divmod(iteration, CHUNK)
+        if self._drawn[0] != number:
+            chunks = [member.draws.chunk(number) for member in self.members]
+            rows = [self._joined([chunk.rows[part] for chunk in chunks]) for part in range(len(chunks[0].rows))]
+            labels = self._joined([chunk.labels for chunk in chunks])
+            slow = [chunk.slow for chunk in chunks if chunk.slow is not None]
+            self._drawn = number, [rows, labels, self._joined(slow) if slow else None]
+        rows, labels, masks = self._drawn[1]
+        return [part[place] for part in rows], labels[place], None if masks is None else masks[place]
+
+    def _joined(self, parts: Sequence[Tensor]) -> Tensor:
+        return torch.stack(list(parts), dim=1).to(self._device, non_blocking=True)
+
+    def _features(self, taken: Tensor, domain: int) -> Tensor:
+        """[R, b, B, D] float16 rows -> standardised, in the number format that the heads compute in."""
+        norms = self._norms[domain]
+        if all(norm is norms[0] for norm in norms):
+            values = norms[0](taken)
+        else:
+            values = torch.stack([norm(part) for norm, part in zip(norms, taken, strict=True)])
+        return values.to(torch.bfloat16) if self.heads.precision == "bf16" else values
+
+    def _dropped(self, iteration: int, n_videos: int, n_clips: int) -> Sequence[Tensor | None]:
+        if not any(member.recipe.dropout for member in self.members):
+            return None, None
+        shape = (2, n_videos, n_clips, self.heads.hidden_dim)
+        dtype = torch.bfloat16 if self.heads.precision == "bf16" else torch.float32
+        # Heads of one seed, as in a grid, drop the same.
+        drawn: dict[tuple[object, ...], Tensor] = {}
+        for member in self.members:
+            key = (member.seed, member.phase, member.recipe.dropout)
+            if key not in drawn:
+                seed = derived_seed(member.seed, member.phase, "dropout", iteration)
+                generator = torch.Generator(self._device).manual_seed(seed)
+                drawn[key] = dropout_factors(shape, member.recipe.dropout, generator, dtype)
+        factors = [drawn[member.seed, member.phase, member.recipe.dropout] for member in self.members]
+        return tuple(torch.stack(factors, dim=1))
+
+    def _number(self, name: str) -> float | Tensor:
+        """A field of the recipes: one number if they agree, else [R]."""
+        values = [float(getattr(member.recipe, name)) for member in self.members]
+        if len(set(values)) == 1:
+            return values[0]
+        return torch.tensor(values, device=self._device)
+
+
+def _logged(terms: LossTerms) -> dict[str, Tensor]:
+    values = {name: getattr(terms, name).detach() for name in ("cls", "bgm", "tpl", "total")}
+    if terms.pseudo is not None:
+        values["confident"] = terms.pseudo.confident.float().mean(dim=-1)
+    return values

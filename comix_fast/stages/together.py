@@ -1,0 +1,70 @@
+"""Heads on the machine's cores: which train side by side in one stack, and which stacks at the same time."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+
+import torch
+
+from comix_fast.errors import RunError
+from comix_fast.stages.stack import Member, Stack
+
+MOST_ON_CPU, MOST_ON_CUDA = 8, 32
+"""Heads in one stack: beyond these nothing is gained, and their weights leave the processor's cache."""
+
+Given = list[tuple[Member, RunError]]
+
+
+def train_together(members: Sequence[Member]) -> Given:
+    """Trains every member to its end; returns those given up, each with the reason.
+
+    On a CPU as many stacks as torch has threads train at the same time, each on a thread of its own: two cores that
+    work on two stacks wait for each other far less than two that share every small operation. A head that trains
+    alone has all threads.
+    """
+    if not members:
+        return []
+    on_cuda = members[0].head.gc1.bias.device.type == "cuda"
+    n_threads = 1 if on_cuda else torch.get_num_threads()
+    stacks = list(stacks_of(members, n_threads, MOST_ON_CUDA if on_cuda else MOST_ON_CPU))
+    n_workers = min(n_threads, len(stacks))
+    if n_workers == 1:
+        return [given for stack in stacks for given in Stack(stack).train(threading.Event())]
+    return _in_threads(stacks, n_workers, n_threads)
+
+
+def stacks_of(members: Sequence[Member], n_workers: int, most: int) -> Iterator[list[Member]]:
+    """Members of one shape in stacks of about equal size: at least one for each worker, none of more than `most`."""
+    groups: dict[object, list[Member]] = {}
+    for member in members:
+        groups.setdefault(member.shape, []).append(member)
+    for group in groups.values():
+        n_stacks = max(min(n_workers, len(group)), math.ceil(len(group) / most))
+        short, longer = divmod(len(group), n_stacks)
+        first = 0
+        for number in range(n_stacks):
+            size = short + (number < longer)
+            yield group[first : first + size]
+            first += size
+
+
+def _in_threads(stacks: Sequence[Sequence[Member]], n_workers: int, n_threads: int) -> Given:
+    stop = threading.Event()
+    try:
+        with ThreadPoolExecutor(
+            n_workers, "stack", initializer=torch.set_num_threads, initargs=(max(1, n_threads // n_workers),)
+        ) as pool:
+            running = [pool.submit(lambda some: Stack(some).train(stop), stack) for stack in stacks]
+            try:
+                wait(running, return_when=FIRST_EXCEPTION)
+            finally:
+                # Ctrl-C, or an error in one stack: the others end at their next iteration, the waiting ones at once.
+                if not all(future.done() for future in running) or any(future.exception() for future in running):
+                    stop.set()
+            return [given for future in running for given in future.result()]
+    finally:
+        # The setting is each thread's own, but new threads take the last one that was made.
+        torch.set_num_threads(n_threads)

@@ -1,0 +1,290 @@
+"""One seed of a run: its phases, from checkpoint to head, beside those of other seeds and runs."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from comix_fast.config import AdaptRecipe, digest
+from comix_fast.console import Advance, Reporter
+from comix_fast.errors import RunError
+from comix_fast.files import whole_file
+from comix_fast.heads import TemporalGraph
+from comix_fast.selection import infomax
+from comix_fast.stages import runs
+from comix_fast.stages.bank import Banks, Standardise
+from comix_fast.stages.batches import AdaptationDraws, SupervisedDraws
+from comix_fast.stages.measuring import accuracy, predict_logits
+from comix_fast.stages.runs import RunFolder, SeedFolder
+from comix_fast.stages.sampling import derived_seed
+from comix_fast.stages.stack import Member, Progressed
+from comix_fast.stages.supervised import Bound, bounds
+from comix_fast.stages.together import train_together
+
+WARMSTART, ADAPT, SUPERVISED = "warmstart", "adapt", "supervised"
+_ENDS_AS = {WARMSTART: runs.SOURCE_ONLY, ADAPT: runs.LAST}
+HEADS_AT_ONCE = 64
+"""Heads in memory at once, some 30 MB each with what training adds; a grid may have thousands."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One run: what its seeds share. key: its identity, so that no checkpoint of another run is resumed."""
+
+    recipe: AdaptRecipe
+    banks: Banks
+    norms: tuple[Standardise, Standardise]
+    folder: RunFolder
+    device: torch.device
+    key: str
+
+
+@dataclass(eq=False)
+class Work:
+    """One seed of a run. error: why it was given up."""
+
+    task: Task
+    seed: int
+    error: RunError | None = None
+
+    @property
+    def files(self) -> SeedFolder:
+        """Its folder."""
+        return self.task.folder.seed(self.seed)
+
+    def lacks(self, head: str) -> bool:
+        """Whether a head is still to be made."""
+        return self.error is None and not self.files.head_path(head).exists()
+
+    @property
+    def warmstart(self) -> tuple[Any, ...]:
+        """What decides its warm-started head and the lines written on the way: works that agree share them."""
+        return self.seed, digest(self.task.recipe.warmstart_json()), self.task.recipe.eval_every
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What heads that train side by side have in common; works are ordered by it."""
+        recipe = self.task.recipe
+        terms = (recipe.uses_mixes, recipe.lambda_bgm > 0, recipe.lambda_tpl > 0)
+        return recipe.hidden_dim, recipe.batch_size, recipe.eval_every, recipe.precision, *terms
+
+
+def train_all(works: Sequence[Work], reporter: Reporter) -> None:
+    """Both phases of every work, what each predicts, and the bounds; finished parts are not redone.
+
+    Works that warm-start alike do so once. A work whose loss is not finite is given up, its `error` set.
+    """
+    heads = [work for work in works if work.task.recipe.method != "target-supervised"]
+    firsts: dict[tuple[Any, ...], Work] = {}
+    for work in heads:
+        firsts.setdefault(work.warmstart, work)
+    _phase([work for work in firsts.values() if work.lacks(runs.SOURCE_ONLY)], WARMSTART, reporter)
+    for work in heads:
+        first = firsts[work.warmstart]
+        work.error = first.error
+        if work.lacks(runs.SOURCE_ONLY):
+            _take_warmstart(work.files, first.files)
+    adapted = [work for work in heads if work.task.recipe.method == "comix" and work.task.recipe.iterations]
+    _phase([work for work in adapted if work.lacks(runs.LAST)], ADAPT, reporter)
+    for work in heads:
+        if work.error is None:
+            _write_predictions(work)
+            (work.files.root / runs.CHECKPOINT).unlink(missing_ok=True)
+    _bounds([work for work in works if work.task.recipe.method == "target-supervised"], reporter)
+
+
+def _phase(works: Sequence[Work], phase: str, reporter: Reporter) -> None:
+    """Trains one phase of some works together, each from its checkpoint if there is one."""
+    if not works:
+        return
+    what = f"seed {works[0].seed}" if len(works) == 1 else f"{len(works)} heads"
+    name = "warm-start" if phase == WARMSTART else "adaptation"
+    with reporter.progress(f"{what}: {name}", sum(_length(work, phase) for work in works), "iterations") as advance:
+        listener = _Listener(advance)
+        in_order = sorted(works, key=lambda work: (_length(work, phase), work.kind))
+        for first in range(0, len(works), HEADS_AT_ONCE):
+            _train_some(in_order[first : first + HEADS_AT_ONCE], phase, listener)
+
+
+def _length(work: Work, phase: str) -> int:
+    return work.task.recipe.warmstart_iterations if phase == WARMSTART else work.task.recipe.iterations
+
+
+def _train_some(works: Sequence[Work], phase: str, listener: _Listener) -> None:
+    of = {_member(work, phase, listener): work for work in works}
+    for member, work in of.items():
+        if member.begin >= member.iterations:
+            # None asked for, or stopped between the last checkpoint and the head.
+            runs.save_tensors(work.files.head_path(_ENDS_AS[phase]), member.head.state_dict())
+    for member, error in train_together([member for member in of if member.begin < member.iterations]):
+        of[member].error = error
+
+
+class _Listener:
+    """Passes progress on from whichever thread it comes."""
+
+    def __init__(self, advance: Advance) -> None:
+        self._advance, self._lock = advance, threading.Lock()
+
+    def __call__(self, done: int) -> None:
+        with self._lock:
+            self._advance(done)
+
+
+def _member(work: Work, phase: str, listener: _Listener) -> Member:
+    """A work as the stack trains it; measures, logs and saves on the way."""
+    task, recipe, files, seed = work.task, work.task.recipe, work.files, work.seed
+    iterations = _length(work, phase)
+    begun = _resume(work, phase)
+    if begun is None:
+        head = _seeded_head(work) if phase == WARMSTART else task.folder.load_head(seed, runs.SOURCE_ONLY)
+        begun = _Begun(head)
+    banks = task.banks
+    draws = (
+        SupervisedDraws(banks.source, recipe.batch_size, seed, phase)
+        if phase == WARMSTART
+        else AdaptationDraws(banks, recipe.batch_size, seed, recipe.uses_mixes)
+    )
+    listener(begun.iteration)
+    state = _Reported(begun.iteration, max((line["infomax"] for line in _lines(files, phase)), default=-1.0))
+
+    def reported(head: TemporalGraph, optimiser: torch.optim.SGD, step: Progressed) -> None:
+        line = {"seed": seed, "phase": phase, "iteration": step.iteration, **step.losses, **_measure(task, head)}
+        files.add_metrics(line)
+        if phase == ADAPT and line["infomax"] > state.best:
+            state.best = line["infomax"]
+            runs.save_tensors(files.head_path(runs.SELECTED), head.state_dict())
+        _save_checkpoint(work, head, optimiser, phase, step.iteration)
+        if step.iteration == iterations:
+            runs.save_tensors(files.head_path(_ENDS_AS[phase]), head.state_dict())
+        listener(step.iteration - state.iteration)
+        state.iteration = step.iteration
+
+    return Member(
+        head=begun.head.to(task.device),
+        recipe=recipe,
+        seed=seed,
+        phase=phase,
+        draws=draws,
+        norms=task.norms,
+        iterations=iterations,
+        report_every=recipe.eval_every,
+        reported=reported,
+        begin=begun.iteration,
+        momentum={name: value.to(task.device) for name, value in begun.momentum.items()},
+    )
+
+
+@dataclass
+class _Begun:
+    """Where a head goes on."""
+
+    head: TemporalGraph
+    iteration: int = 0
+    momentum: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class _Reported:
+    """The last report of a head: its iteration, the best label-free score so far."""
+
+    iteration: int
+    best: float
+
+
+def _lines(files: SeedFolder, phase: str) -> list[dict[str, Any]]:
+    return [line for line in files.metrics() if line["phase"] == phase]
+
+
+def _seeded_head(work: Work) -> TemporalGraph:
+    """A head initialised by the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(work.seed, "head"))
+        return work.task.folder.new_head()
+
+
+def _measure(task: Task, head: TemporalGraph) -> dict[str, Any]:
+    """The label-free score that selects, on the unlabelled training videos; the accuracy, which decides nothing."""
+    banks = task.banks
+    unlabelled = predict_logits(head, banks.target, task.norms[1])
+    measured = unlabelled if banks.measured is banks.target else predict_logits(head, banks.measured, task.norms[1])
+    return {"infomax": infomax(unlabelled), "target_accuracy": accuracy(measured, banks.measured.labels)}
+
+
+def _save_checkpoint(work: Work, head: TemporalGraph, optimiser: torch.optim.SGD, phase: str, iteration: int) -> None:
+    tensors = {f"head.{name}": value for name, value in head.state_dict().items()}
+    for name, parameter in head.named_parameters():
+        if (buffer := optimiser.state[parameter].get("momentum_buffer")) is not None:
+            tensors[f"momentum.{name}"] = buffer
+    metadata = {"phase": phase, "iteration": str(iteration), "run": work.task.key}
+    runs.save_tensors(work.files.root / runs.CHECKPOINT, tensors, metadata)
+
+
+def _resume(work: Work, phase: str) -> _Begun | None:
+    """Where the phase's checkpoint left off, None if there is none. Later metrics are dropped."""
+    files, begun = work.files, None
+    path = files.root / runs.CHECKPOINT
+    if path.exists():
+        tensors, metadata = runs.load_tensors(path)
+        if metadata.get("run") != work.task.key:
+            raise RunError(f"{path} belongs to another run", hint="delete it and adapt again")
+        if metadata["phase"] == phase:
+            head = work.task.folder.new_head().load_published(_below(tensors, "head."))
+            begun = _Begun(head, int(metadata["iteration"]), _below(tensors, "momentum."))
+    done = 0 if begun is None else begun.iteration
+    kept = [line for line in files.metrics() if line["phase"] != phase or line["iteration"] <= done]
+    files.keep_metrics(kept)
+    return begun
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _take_warmstart(files: SeedFolder, donor: SeedFolder) -> None:
+    files.keep_metrics(_lines(donor, WARMSTART))
+    with whole_file(files.head_path(runs.SOURCE_ONLY)) as partial:
+        shutil.copyfile(donor.head_path(runs.SOURCE_ONLY), partial)
+
+
+def _bounds(works: Sequence[Work], reporter: Reporter) -> None:
+    """The target-supervised bound: the one method that trains on target labels, and says so."""
+    missing = [work for work in works if not _lines(work.files, SUPERVISED)]
+    if not missing:
+        return
+    wanted = [Bound(w.task.recipe, w.task.banks, w.task.norms, w.seed, _seeded_head(w)) for w in missing]
+    total = sum(bound.n_heads for bound in wanted)
+    with reporter.progress("target-supervised bound", total, "heads") as advance:
+        for work, value in zip(missing, bounds(wanted, _Listener(advance)), strict=True):
+            if isinstance(value, RunError):
+                work.error = value
+                continue
+            line = {"seed": work.seed, "phase": SUPERVISED, "iteration": work.task.recipe.warmstart_iterations}
+            work.files.keep_metrics([{**line, "target_accuracy": value}])
+
+
+def _write_predictions(work: Work) -> None:
+    task, folder, files, seed = work.task, work.task.folder, work.files, work.seed
+    names = [name for name in (runs.SOURCE_ONLY, runs.LAST, runs.SELECTED) if files.head_path(name).exists()]
+    bank, classes = task.banks.measured, folder.meta["classes"]
+    columns = {}
+    for name in names:
+        head = folder.load_head(seed, name).to(task.device)
+        columns[name] = predict_logits(head, bank, task.norms[1]).argmax(dim=1).tolist()
+    with (
+        whole_file(files.root / "predictions.csv") as partial,
+        partial.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(["id", "label", *names])
+        for number, video in enumerate(bank.ids):
+            label = int(bank.labels[number])
+            predicted = [classes[columns[name][number]] for name in names]
+            writer.writerow([video, classes[label] if label >= 0 else "", *predicted])
