@@ -157,6 +157,9 @@ def test_ctrl_c_says_that_nothing_is_lost(tmp_path: Path, make_cache: MakeCache)
         (["adapt", "--from-cache", "absent", "--preset", "x"], "no preset 'x'"),
         (["adapt", "--from-cache", "absent", "--lr", "-1"], "--lr must be above 0, not -1"),
         (["adapt", "--from-cache", "absent", "--no-tpl", "--lambda-tpl", "1"], "contradict each other"),
+        (["sweep", "--from-cache", "absent", "--grid", "lr=0.1"], "absent holds no feature cache"),
+        (["sweep", "--from-cache", "absent", "--grid", "rate=0.1"], "there is no 'rate' to vary"),
+        (["sweep", "--from-cache", "absent", "--grid", "lr=0.1", "--lr", "-1"], "--lr must be above 0, not -1"),
         (["retrieve", "--from-cache", "absent"], "absent holds no feature cache"),
         (["cache", "info", "absent"], "absent holds no feature cache"),
         (["weights", "--convert", "x.pt"], "--convert needs --out"),
@@ -173,7 +176,10 @@ def test_bad_input_is_an_error_without_a_traceback(comix: Callable[..., Ended], 
     assert list(Path().iterdir()) == []
 
 
-@pytest.mark.parametrize("words", [["extract", "--mixes", "x"], ["adapt"], ["frobnicate"], ["retrieve", "-k", "0"]])
+@pytest.mark.parametrize(
+    "words",
+    [["extract", "--mixes", "x"], ["adapt"], ["sweep", "--from-cache", "x"], ["frobnicate"], ["retrieve", "-k", "0"]],
+)
 def test_mistyped_options_are_usage_errors(comix: Callable[..., Ended], words: list[str]) -> None:
     ended = comix(*words)
     assert ended.code == 2
@@ -181,7 +187,7 @@ def test_mistyped_options_are_usage_errors(comix: Callable[..., Ended], words: l
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["extract"], ["adapt"], ["retrieve"], ["weights"], ["cache", "info"], ["demo"]]
+    "command", [[], ["extract"], ["adapt"], ["sweep"], ["retrieve"], ["weights"], ["cache", "info"], ["demo"]]
 )
 def test_help_explains_with_examples(comix: Callable[..., Ended], command: list[str]) -> None:
     ended = comix(*command, "--help")
@@ -276,3 +282,42 @@ def test_the_next_line_can_be_pasted(comix: Callable[..., Ended], folders: tuple
     line = done.out.splitlines()[-1]
     assert line == "next: comix adapt --from-cache 'cache/a b [c]' --no-bgm"
     assert comix(*shlex.split(line)[2:], *SHORT, "--quiet").code == 0
+
+
+def test_a_sweep_as_it_is_typed(comix: Callable[..., Ended], make_cache: MakeCache) -> None:
+    cache = make_cache()
+    grid = ["--grid", "lambda_bgm=0.01,0.1", "--grid", "mixing=true,false"]
+    words = ["sweep", "--from-cache", cache, *grid, *SHORT, "--seeds", "2"]
+    first = comix(*words)
+    assert first.code == 0
+    for text in ("lambda_bgm", "mixing", "InfoMax", "chosen without labels", "2 seeds, mean ± 95 %", "transductive"):
+        assert text in first.out
+    assert "4 points, 2 seeds each: 8 heads" in first.err
+    assert "2 heads: warm-start: 24/24 iterations" in first.err
+    (root,) = Path("runs").glob("cache-sweep-*")
+    again = comix(*words, "--json")
+    assert again.code == 0
+    assert "iterations" not in again.err
+    found = json.loads(again.out)
+    assert found.pop("sweep") == str(root)
+    assert found == json.loads((root / "sweep.json").read_text())
+    assert len(found["points"]) == 4
+    line = first.out.splitlines()[-1]
+    assert line.startswith("next: comix retrieve ")
+    assert comix(*shlex.split(line)[2:]).code == 0
+    # Another grid is another sweep, the same one with more seeds is not.
+    assert comix(*words[:5], *SHORT, "--quiet").code == 0
+    assert comix(*words[:-1], "3", "--quiet").code == 0
+    assert len(list(Path("runs").glob("cache-sweep-*"))) == 2
+
+
+def test_a_sweep_that_loses_a_point_says_so(comix: Callable[..., Ended], make_cache: MakeCache) -> None:
+    words = ["sweep", "--from-cache", make_cache(), "--grid", "lr=0.01,1e6", "--feature-norm", "none", *SHORT]
+    done = comix(*words, "--name", "s")
+    assert done.code == 1
+    assert "given up: lr=1000000.0, seed 0: the loss is not finite after" in done.out
+    assert Path("runs/s/lr=0.01/results.json").exists()
+    assert not Path("runs/s/lr=1000000.0/results.json").exists()
+    as_json = comix(*words, "--name", "s", "--json")
+    assert as_json.code == 1
+    assert [one["point"] for one in json.loads(as_json.out)["given_up"]] == ["lr=1000000.0"]

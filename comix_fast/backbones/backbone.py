@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from comix_fast.backbones.compiling import CompiledForward, require_compiler
 from comix_fast.backbones.network import VideoNetwork
 from comix_fast.backbones.precision import Precision, Prepared, prepare
 from comix_fast.backbones.registry import CLIP_SIZE, Architecture, architecture_of
@@ -30,9 +31,12 @@ class Backbone(nn.Module):
     weights_name: "kinetics400", "random" or the file's name; weights_sha256: digest of what was loaded.
     precision: "fp32" or "bf16", as settled; precision_note: why, where it is not simply what was asked for.
     has_classifier: whether logits() works. warning: a sentence to show and to record, or "".
+    compiled: whether torch.compile makes its code, at the first call for each shape.
     """
 
-    def __init__(self, architecture: Architecture, weights: LoadedWeights, prepared: Prepared) -> None:
+    def __init__(
+        self, architecture: Architecture, weights: LoadedWeights, prepared: Prepared, compiled: bool = False
+    ) -> None:
         super().__init__()
         self.network: VideoNetwork = prepared.network
         self.name = architecture.name
@@ -44,7 +48,9 @@ class Backbone(nn.Module):
         self.has_classifier = weights.fitted.has_classifier
         doubt = prepared.note if prepared.precision == "bf16" else ""
         self.warning = "; ".join(sentence for sentence in (weights.warning, doubt) if sentence)
+        self.compiled = compiled
         self._architecture = architecture
+        self._compiled_forward = CompiledForward(self.network) if compiled else None
         self.requires_grad_(False)
         self.eval()
 
@@ -53,15 +59,10 @@ class Backbone(nn.Module):
 
         Raises ShapeError for another shape or for integers.
         """
-        expected = (3, CLIP_SIZE, CLIP_SIZE)
-        if clips.ndim != 5 or (clips.shape[1], *clips.shape[3:]) != expected or 0 in clips.shape:
-            raise ShapeError(
-                f"clips are {list(clips.shape)}, expected [B, 3, T, {CLIP_SIZE}, {CLIP_SIZE}] with B, T >= 1"
-            )
-        if not clips.is_floating_point():
-            raise ShapeError(f"clips are {clips.dtype}, expected floating point in [-1, 1]")
+        _refuse_other_shapes(clips)
+        compute = self._compiled_forward or self.network
         with _exact(clips.device):
-            features: Tensor = self.network(normalised(clips.float(), self._architecture))
+            features: Tensor = compute(normalised(clips.float(), self._architecture))
         return features
 
     def logits(self, features: Tensor) -> Tensor:
@@ -84,7 +85,7 @@ class Backbone(nn.Module):
 
         A file is known by its sha256 alone, so that renaming it keeps the key.
         """
-        return {
+        recipe = {
             "name": self.name,
             "form": _FORM,
             "weights": self.weights_name if self.weights_name in (KINETICS, RANDOM) else "file",
@@ -95,10 +96,20 @@ class Backbone(nn.Module):
             "mean": list(self._architecture.mean),
             "std": list(self._architecture.std),
         }
+        # Named only where it is so: the keys of caches made before there was a choice stay what they were.
+        return {**recipe, "compiled": True} if self.compiled else recipe
 
     def train(self, mode: bool = True) -> Self:
         """Stays in eval mode whatever is asked: batch norm is folded, and features must not depend on dropout."""
         return super().train(False)
+
+
+def _refuse_other_shapes(clips: Tensor) -> None:
+    expected = (3, CLIP_SIZE, CLIP_SIZE)
+    if clips.ndim != 5 or (clips.shape[1], *clips.shape[3:]) != expected or 0 in clips.shape:
+        raise ShapeError(f"clips are {list(clips.shape)}, expected [B, 3, T, {CLIP_SIZE}, {CLIP_SIZE}] with B, T >= 1")
+    if not clips.is_floating_point():
+        raise ShapeError(f"clips are {clips.dtype}, expected floating point in [-1, 1]")
 
 
 def normalised(clips: Tensor, architecture: Architecture) -> Tensor:
@@ -128,24 +139,38 @@ def load_backbone(
     weights: str | Path = KINETICS,
     precision: str = "fp32",
     device: str | torch.device = "cpu",
+    *,
+    check: Tensor | None = None,
+    compiled: bool = False,
 ) -> Backbone:
     """A frozen backbone with its weights, ready on the device.
 
     name: one of backbone_names(). weights: "kinetics400", "random", or a .safetensors, .pt or .pth file.
     precision: "fp32", "bf16", or "auto": bf16 where the device has units for it and two check clips agree with
         fp32 (cosine >= 0.999), else fp32 with the reason in precision_note.
+    check: the first clips that will be looked at, [n, 3, T, 224, 224] float in [-1, 1]: bf16 must agree with fp32 on
+        them as well. "bf16" is kept where it does not, with the doubt in precision_note and warning.
+    compiled: torch.compile the network. It may round otherwise, so it is named in the recipe.
     Raises WeightsError for an unknown name or precision, and for weights absent, damaged or of another network;
-    ComixError for a device that is not here.
+    ShapeError for check clips of another shape; ComixError for a device that is not here, and for compiled where
+    torch.compile lacks a compiler.
     """
     architecture = architecture_of(name)
     place = _device(device)
+    if compiled:
+        require_compiler(place)
+    first = None
+    if check is not None:
+        _refuse_other_shapes(check)
+        first = normalised(check.to(place, torch.float32), architecture)
     with torch.device("meta"):
         network = architecture.build()
     loaded = load_weights(network, architecture, weights)
     fill(network, loaded.fitted)
     network.eval().requires_grad_(False)
-    prepared = prepare(network, precision, place, architecture.input_size)
-    return Backbone(architecture, loaded, prepared)
+    with _exact(place):
+        prepared = prepare(network, precision, place, architecture.input_size, first)
+    return Backbone(architecture, loaded, prepared, compiled)
 
 
 def _device(device: str | torch.device) -> torch.device:

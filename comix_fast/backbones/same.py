@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -25,10 +27,30 @@ def max_pool_same(x: Tensor, kernel: Size3, stride: Size3) -> Tensor:
     if x.requires_grad:
         before = [same_padding(n, k, s)[0] for n, k, s in zip(x.shape[2:], kernel, stride, strict=True)]
         return F.max_pool3d(x, kernel, stride, before, ceil_mode=True)
+    if torch.compiler.is_compiling():
+        return max_pool_without_writes(x, kernel, stride)
     # Three passes of one axis each, over whole rows of channels: 3 to 4 times as fast as max_pool3d in bf16.
     pooled = x.permute(0, 2, 3, 4, 1).contiguous()
+    if x.dtype == torch.bfloat16 and x.device.type == "cpu":
+        # As whole numbers, bfloat16 bits from 0 up have the order of their values and any below 0 stay below; that
+        # is all a ReLU leaves to see. Twice as fast, as nothing is converted.
+        pooled = pooled.view(torch.int16)
     for axis in (2, 3, 1):
         pooled = _max_along(pooled, axis, kernel[axis - 1], stride[axis - 1])
+    return pooled.view(x.dtype).permute(0, 4, 1, 2, 3)
+
+
+def max_pool_without_writes(x: Tensor, kernel: Size3, stride: Size3) -> Tensor:
+    """max_pool_same without writing into slices, which torch.compile neither takes nor needs."""
+    pooled = x.permute(0, 2, 3, 4, 1)
+    for axis in (2, 3, 1):
+        k, s, size = kernel[axis - 1], stride[axis - 1], pooled.shape[axis]
+        if k == s == 1:
+            continue
+        n_out = -(-size // s)
+        padded = F.pad(pooled, [0, 0] * (4 - axis) + list(same_padding(size, k, s)))
+        taps = [padded[(slice(None),) * axis + (slice(tap, tap + (n_out - 1) * s + 1, s),)] for tap in range(k)]
+        pooled = functools.reduce(torch.maximum, taps)
     return pooled.permute(0, 4, 1, 2, 3)
 
 

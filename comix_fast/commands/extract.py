@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from comix_fast.backbones import load_backbone
+from comix_fast.backbones import Backbone, load_backbone
+from comix_fast.backbones.compiling import pays
+from comix_fast.backbones.precision import Precision
 from comix_fast.cache import FeatureCache
+from comix_fast.cache.format import MANIFEST
+from comix_fast.cache.reader import read_manifest
 from comix_fast.commands.machine import choose_device, set_threads
 from comix_fast.config import ExtractRecipe, ViewPlan
 from comix_fast.console import Reporter
@@ -19,14 +24,16 @@ from comix_fast.datasets import Dataset, check_files, load_folders, load_preset,
 from comix_fast.errors import DatasetError
 from comix_fast.stages import extract as stage
 from comix_fast.stages.extract import Extracted
-from comix_fast.video import choose_decoder
+from comix_fast.stages.pipeline_first import first_clips
+from comix_fast.stages.planning import least_clips
+from comix_fast.video import Decoder, choose_decoder
 
 SHOWN_FAILURES = 20
 
 
 @dataclass(frozen=True)
 class Engine:
-    """What computes the features, as typed."""
+    """What computes the features, as typed. compiled: None where it is to be chosen."""
 
     backbone: str = "i3d"
     weights: str = "kinetics400"
@@ -36,6 +43,7 @@ class Engine:
     threads: int | None = None
     batch_size: int = 16
     shard_size: int = 32
+    compiled: bool | None = None
 
 
 def choose_dataset(
@@ -83,22 +91,41 @@ def default_out(dataset: Dataset) -> Path:
     return Path("cache") / name
 
 
+def choose_compiled(engine: Engine, dataset: Dataset, views: ViewPlan, out: Path, device: str) -> bool:
+    """As typed; else as the cache at `out` was made, if there is one; else whether it pays."""
+    if engine.compiled is not None:
+        return engine.compiled
+    if (out / MANIFEST).exists():
+        return bool(read_manifest(out)["recipe"]["backbone"].get("compiled", False))
+    precision: Precision = "fp32" if engine.precision == "fp32" else "bf16"
+    return pays(least_clips(dataset, views), torch.device(device), precision)
+
+
+def load(engine: Engine, dataset: Dataset, views: ViewPlan, out: Path, device: str, decoder: Decoder) -> Backbone:
+    """The backbone, its precision checked on the dataset's own first clips where there is a choice."""
+    clips = None if engine.precision == "fp32" else first_clips(dataset.videos(), decoder)
+    compiled = choose_compiled(engine, dataset, views, out, device)
+    return load_backbone(engine.backbone, engine.weights, engine.precision, device, check=clips, compiled=compiled)
+
+
 def run(dataset: Dataset, out: Path, engine: Engine, views: ViewPlan, reporter: Reporter) -> Extracted:
     """Loads the backbone and extracts what the cache lacks."""
     set_threads(engine.threads)
     device = choose_device(engine.device)
     decoder = choose_decoder(engine.decoder)
-    backbone = load_backbone(engine.backbone, engine.weights, engine.precision, device)
+    backbone = load(engine, dataset, views, out, device, decoder)
     if backbone.warning:
         reporter.warn(backbone.warning)
     reporter.say(
-        f"{backbone.name}, {backbone.weights_name} weights, {backbone.precision} on {device}; {decoder.name}; "
+        f"{backbone.name}, {backbone.weights_name} weights, {backbone.precision}"
+        f"{', compiled' if backbone.compiled else ''} on {device}; {decoder.name}; "
         f"{len(dataset.videos()):,} videos into {out}"
     )
     for note in dict.fromkeys((*dataset.notes, dataset.measured()[1])):
         reporter.say(note)
-    if backbone.precision_note:
-        reporter.say(backbone.precision_note)
+    # The warning has told of doubts about bf16; what is left is why it is fp32, at a fraction of the speed.
+    if backbone.precision_note and backbone.precision == "fp32":
+        reporter.warn(f"computing in {backbone.precision_note}")
     recipe = ExtractRecipe(
         backbone=backbone.recipe(),
         decoder={"name": decoder.name, "version": decoder.version},
@@ -115,6 +142,7 @@ def run(dataset: Dataset, out: Path, engine: Engine, views: ViewPlan, reporter: 
         reporter=reporter,
         device=device,
         shard_size=engine.shard_size,
+        threads=engine.threads,
     )
 
 

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 from comix_fast.cache.format import VideoRow
 from comix_fast.cache.surveys import Surveys
-from comix_fast.config import ExtractRecipe
+from comix_fast.config import ExtractRecipe, ViewPlan
 from comix_fast.datasets import Dataset, Video
 from comix_fast.stages.draws import MixDraw, draw_mix
 from comix_fast.video import ClipPlan, ClipRequest, clip_frames, plan_clips
+
+SHARD_CLIPS = 16_384
+"""A shard's features wait in memory until it is written; these are 32 MB of I3D's."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,15 @@ class VideoPlan:
     requests: tuple[ClipRequest, ...]
     starts: dict[str, tuple[int, ...]]
     mixes: dict[str, MixDraw]
+
+
+def least_clips(dataset: Dataset, views: ViewPlan, bins: int = 16) -> int:
+    """How many clips there are to extract if every video is short: known before any is decoded.
+
+    It hangs on the dataset and the views alone, not on what is extracted already.
+    """
+    training = {video.id for domain in (dataset.source, dataset.target) for video in domain.train}
+    return bins * (len(dataset.videos()) * len(views.unmixed) + len(training) * views.mixes)
 
 
 class Planner:
@@ -40,6 +52,23 @@ class Planner:
         """How many clips there are to extract of a video."""
         views, n_mixes = self._recipe.views, self._recipe.views.mixes if video.id in self._donors else 0
         return self._clips(video).n_clips * len(views.unmixed) + self._recipe.bins * n_mixes
+
+    def shards(self, videos: Sequence[Video], shard_size: int) -> Iterator[Sequence[Video]]:
+        """Videos that share a shard: up to shard_size of them, and no more than hold SHARD_CLIPS clips together.
+
+        A video of more clips than that has a shard of its own.
+        """
+        members: list[Video] = []
+        n_clips = 0
+        for video in videos:
+            more = self.n_clips(video)
+            if members and (len(members) == shard_size or n_clips + more > SHARD_CLIPS):
+                yield members
+                members, n_clips = [], 0
+            members.append(video)
+            n_clips += more
+        if members:
+            yield members
 
     def plan(self, video: Video) -> VideoPlan:
         """Every clip to extract of one video."""

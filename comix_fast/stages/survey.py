@@ -7,6 +7,7 @@ before the first mixed clip. What is found stays in the cache; no video is surve
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,10 +20,13 @@ from comix_fast.cache.writer import CacheWriter
 from comix_fast.console import Reporter
 from comix_fast.datasets import Video
 from comix_fast.errors import VideoError
+from comix_fast.stages.pipeline_ahead import Ahead, Check
 from comix_fast.video import Decoder, median_background, open_stream
 from comix_fast.video.frame_folders import FolderStream
+from comix_fast.video.resize import Frame
 
 Failure = dict[str, str]
+Found = tuple[VideoRow, NDArray[np.uint8] | None]
 
 
 def failure(video: Video, error: VideoError) -> Failure:
@@ -44,24 +48,34 @@ def survey(
     size: int,
     backgrounds: bool,
     shard_size: int,
+    threads: int,
     reporter: Reporter,
 ) -> list[Failure]:
-    """Decodes each video of (domain, videos) once and writes what it finds, shard_size videos at a time.
+    """Decodes each video of (domain, videos) once, `threads` at a time, and writes what it finds by shard_size videos.
 
-    Returns the videos that cannot be read, with the reason.
+    Returns the videos that cannot be read, with the reason; in the order of the videos, as all that is written.
     """
     failures: list[Failure] = []
     total = sum(len(videos) for _, videos in groups)
     if not total:
         return failures
-    with reporter.progress("surveying videos", total, "videos") as advance:
+
+    def look(video: Video, check: Check) -> Iterator[Found]:
+        yield survey_video(video, decoder, size, backgrounds, check)
+
+    videos = (video for _, group in groups for video in group)
+    with (
+        reporter.progress("surveying videos", total, "videos") as advance,
+        Ahead(videos, look, min(threads, total), 1, "comix-survey") as ahead,
+    ):
+        looked = iter(ahead)
         for domain, group in groups:
-            for videos in chunks(group, shard_size):
+            for some in chunks(group, shard_size):
                 rows: list[VideoRow] = []
                 found: list[NDArray[np.uint8]] = []
-                for video in videos:
+                for video, results in itertools.islice(looked, len(some)):
                     try:
-                        row, background = survey_video(video, decoder, size, backgrounds)
+                        ((row, background),) = results
                     except VideoError as error:
                         failures.append(failure(video, error))
                     else:
@@ -72,17 +86,23 @@ def survey(
     return failures
 
 
-def survey_video(
-    video: Video, decoder: Decoder, size: int, background: bool
-) -> tuple[VideoRow, NDArray[np.uint8] | None]:
-    """Reads one video to its end. Raises VideoError if it cannot be read whole."""
+def survey_video(video: Video, decoder: Decoder, size: int, background: bool, check: Check) -> Found:
+    """Reads one video to its end. Raises VideoError if it cannot be read whole, and what `check` raises."""
+    fps: float | None = None
+
+    def frames() -> Iterator[Frame]:
+        nonlocal fps
+        with open_stream(video.path, video.segment, decoder) as stream:
+            fps = stream.fps
+            for frame in stream:
+                check()
+                yield frame
+
     found = None
-    with open_stream(video.path, video.segment, decoder) as stream:
-        if background:
-            found, n_frames = median_background(stream, size)
-        else:
-            n_frames = sum(1 for _ in stream)
-        fps = stream.fps
+    if background:
+        found, n_frames = median_background(frames, size)
+    else:
+        n_frames = sum(1 for _ in frames())
     row = VideoRow(
         id=video.id,
         label=UNLABELLED if video.label is None else video.label,

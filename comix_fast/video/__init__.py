@@ -1,7 +1,6 @@
 """From video files to clips: which frames, decoding, resizing, backgrounds."""
 
 from comix_fast.video.background import (
-    MedianAccumulator,
     median_background,
     mix_background,
     temporal_median,
@@ -11,7 +10,7 @@ from comix_fast.video.decoder import Decoder, DecoderError, choose_decoder
 from comix_fast.video.frame_stream import FrameStream
 from comix_fast.video.plan import ClipPlan, PlanError, clip_frames, plan_clips
 from comix_fast.video.resize import resize_frame
-from comix_fast.video.stream import ClipRequest, stream_clips
+from comix_fast.video.stream import ClipRequest, stream_clips, stream_windows
 
 __all__ = [
     "ClipPlan",
@@ -19,7 +18,6 @@ __all__ = [
     "Decoder",
     "DecoderError",
     "FrameStream",
-    "MedianAccumulator",
     "PlanError",
     "choose_decoder",
     "clip_frames",
@@ -30,5 +28,6 @@ __all__ = [
     "plan_clips",
     "resize_frame",
     "stream_clips",
+    "stream_windows",
     "temporal_median",
 ]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from comix_fast.errors import VideoError
 from comix_fast.video.plan import PlanError
 from comix_fast.video.resize import FRAME_SIZE, Frame, resize_frame
+
+Small = TypeVar("Small")
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,29 @@ def stream_clips(
 ) -> Iterator[tuple[ClipRequest, Frame]]:
     """Yield each request with its clip, uint8 [len(request.frames), size, size, 3], once it is complete.
 
+    As `stream_windows`, each frame resized by PIL.
+    """
+
+    def resized(numbered: Iterator[tuple[int, Frame]]) -> Iterator[tuple[int, Frame]]:
+        return ((number, resize_frame(frame, size)) for number, frame in numbered)
+
+    for request, window in stream_windows(frames, requests, resized):
+        yield request, np.stack(window)
+
+
+def stream_windows(
+    frames: Iterable[Frame],
+    requests: Sequence[ClipRequest],
+    resized: Callable[[Iterator[tuple[int, Frame]]], Iterator[tuple[int, Small]]],
+) -> Iterator[tuple[ClipRequest, list[Small]]]:
+    """Yield each request with its frames, resized, once they are complete.
+
     frames: uint8 [H, W, 3] each, all frames of one video in order. Each one that a request needs is resized
         once; no other is. The stream is read to its end even when every clip is out, so that a file that
         ends early is noticed by whoever decodes it.
+    resized: gives numbered frames back in their order, resized; it may read a few ahead.
     Order: by the clips' last frames, then as given. What is held are the frames between the first and the
-    last one of the clips under way, whatever the video's length.
+    last one of the clips under way, whatever the video's length; clips share the frames that they share.
 
     Raises VideoError if the stream ends before a frame that is needed.
     """
@@ -60,14 +81,20 @@ def stream_clips(
     for number, last in needed_until.items():
         leaving[last].append(number)
 
-    window: dict[int, Frame] = {}
     n_read = 0
-    for number, frame in enumerate(frames):
-        n_read += 1
-        if number in needed_until:
-            window[number] = resize_frame(frame, size)
+
+    def needed() -> Iterator[tuple[int, Frame]]:
+        nonlocal n_read
+        for number, frame in enumerate(frames):
+            n_read += 1
+            if number in needed_until:
+                yield number, frame
+
+    window: dict[int, Small] = {}
+    for number, frame in resized(needed()):
+        window[number] = frame
         for request in due.pop(number, ()):
-            yield request, np.stack([window[needed] for needed in request.frames])
+            yield request, [window[one] for one in request.frames]
         for old in leaving.pop(number, ()):
             del window[old]
     if due:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from comix_fast.backbones import load_backbone
-from comix_fast.backbones.i3d import InceptionI3d
+from comix_fast.backbones import i3d, load_backbone
+from comix_fast.backbones.i3d import InceptionI3d, Unit3D
 from comix_fast.backbones.state import fill, fit_state, random_state
 
 UNITS = ["Conv3d_1a_7x7", "Conv3d_2b_1x1", "Conv3d_2c_3x3"] + [
@@ -50,6 +50,55 @@ def test_folding_keeps_the_features(trainable: InceptionI3d) -> None:
         expected = trainable(clips)
         assert expected.std() > 0.01
         torch.testing.assert_close(folded(clips), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_parts_of_a_batch_give_what_the_whole_gives(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = load_backbone("i3d", "random", precision).network
+    clips = torch.rand(6, 3, 8, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    seen: list[int] = []
+    original = InceptionI3d._large_maps
+
+    def counted(self: InceptionI3d, part: Tensor) -> Tensor:
+        seen.append(len(part))
+        return original(self, part)
+
+    monkeypatch.setattr(InceptionI3d, "_large_maps", counted)
+    in_parts = network(clips)
+    monkeypatch.setattr(i3d, "_PARTS", ())
+    whole = network(clips)
+    assert seen == [2, 2, 2, 6] and whole.std() > 0.01
+    atol = 1e-5 if precision == "fp32" else 5e-2  # products of few rows, as of 64-pixel clips, round otherwise
+    torch.testing.assert_close(in_parts, whole, atol=atol * float(whole.std()), rtol=0)
+
+
+def test_parts_are_equal_and_batch_norm_in_training_has_the_batch_whole(trainable: InceptionI3d) -> None:
+    folded = load_backbone("i3d", "random").network
+    assert isinstance(folded, InceptionI3d)
+    for n_clips, n_parts in ((1, 1), (2, 1), (3, 1), (4, 2), (5, 1), (6, 3), (7, 1), (8, 4), (9, 3), (16, 8)):
+        clips = torch.empty(n_clips, 3, 1, 1, 1)
+        assert folded._n_parts(clips) == n_parts
+        assert len({len(part) for part in clips.chunk(n_parts)}) == 1
+        assert trainable._n_parts(clips) == 1
+
+
+@pytest.mark.parametrize("relu", [True, False])
+def test_a_product_with_bias_and_relu_inside_gives_the_same_bytes(relu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 2, 14, 14, 48, generator=generator).to(torch.bfloat16).permute(0, 4, 1, 2, 3)
+    weight, bias = (torch.randn(*size, generator=generator).to(torch.bfloat16) for size in ((24, 48), (24,)))
+    inside = i3d._pointwise(x, weight, bias, relu)
+    monkeypatch.setattr(i3d, "_has_fused_linear", lambda x, weight: False)
+    one_by_one = i3d._pointwise(x, weight, bias, relu)
+    assert torch.equal(inside, one_by_one) and bool((one_by_one < 0).any()) is not relu
+
+
+def test_a_folded_unit_in_bf16_still_passes_gradients() -> None:
+    unit = Unit3D(6, 8, 1).eval()
+    unit.fold()
+    unit.to(torch.bfloat16)
+    unit(torch.rand(1, 6, 1, 4, 4).to(torch.bfloat16)).sum().backward()
+    assert unit.conv3d.weight.grad is not None and bool(unit.conv3d.weight.grad.any())
 
 
 def test_trainable_form_has_gradients_everywhere(trainable: InceptionI3d) -> None:

@@ -125,6 +125,27 @@ def test_a_doubtful_bf16_is_a_warning_too(monkeypatch: pytest.MonkeyPatch) -> No
     assert load_backbone("mc3_18", "random", "fp32").precision_note == ""
 
 
+def test_check_clips_reach_the_check_as_the_network_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+
+    def fails_on_the_third(reference: object, other: object, clips: torch.Tensor) -> float:
+        seen.append(clips)
+        return 0.5 if len(seen) == 3 else 1.0
+
+    monkeypatch.setattr("comix_fast.backbones.precision.agreement", fails_on_the_third)
+    check = torch.zeros(3, 3, 8, 224, 224, dtype=torch.float64)
+    backbone = load_backbone("mc3_18", "random", "bf16", check=check)
+    assert [list(clips.shape) for clips in seen] == [[2, 3, 8, 112, 112], [2, 3, 8, 112, 112], [1, 3, 8, 112, 112]]
+    assert float(seen[1][0, 0].mean()) == pytest.approx((0.5 - 0.43216) / 0.22803, rel=1e-4)
+    assert backbone.precision == "bf16" and "first 3 clips" in backbone.warning and "0.5000" in backbone.warning
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_check_clips_of_another_shape_are_refused(precision: str) -> None:
+    with pytest.raises(ShapeError, match=r"expected \[B, 3, T, 224, 224\]"):
+        load_backbone("mc3_18", "random", precision, check=torch.zeros(3, 8, 224, 224))
+
+
 @pytest.mark.weights
 def test_kinetics_has_no_warning_and_a_known_digest(kinetics_home: Path) -> None:
     backbone = load_backbone()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -45,6 +47,30 @@ def test_bf16_by_name_is_kept_but_the_doubt_is_said(tiny: VideoNetwork, monkeypa
     monkeypatch.setattr(type(tiny), "to_bf16", break_a_channel)
     prepared = prepare(tiny, "bf16", CPU, 16)
     assert prepared.precision == "bf16" and "cosine" in prepared.note
+
+
+def go_wrong_where_it_is_bright(network: VideoNetwork) -> None:
+    """A kernel that is right on the check clips, whose mean is 0, and wrong on clips that are nearly white."""
+    body = network.get_submodule("body").to(torch.bfloat16)
+
+    def shifted(_module: torch.nn.Module, args: tuple[torch.Tensor], out: torch.Tensor) -> torch.Tensor:
+        return torch.cat([out[:, :1] + 40 * (args[0].mean() > 0.5), out[:, 1:]], dim=1)
+
+    body.register_forward_hook(shifted)
+
+
+def test_the_first_clips_are_checked_as_well(
+    tiny: VideoNetwork, with_units: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bright = torch.rand(5, 3, 8, 16, 16, generator=torch.Generator().manual_seed(0)) * 0.2 + 0.8
+    assert prepare(copy.deepcopy(tiny), "auto", CPU, 16, bright).precision == "bf16"
+    monkeypatch.setattr(type(tiny), "to_bf16", go_wrong_where_it_is_bright)
+    assert prepare(copy.deepcopy(tiny), "auto", CPU, 16).precision == "bf16"
+    only_last = torch.cat([-bright[:4], bright[4:]])
+    found = prepare(copy.deepcopy(tiny), "auto", CPU, 16, only_last)
+    assert found.precision == "fp32" and "first 5 clips" in found.note and "cosine" in found.note
+    kept = prepare(tiny, "bf16", CPU, 16, only_last)
+    assert kept.precision == "bf16" and "first 5 clips" in kept.note
 
 
 def test_auto_without_units_says_why(tiny: VideoNetwork, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from comix_fast.backbones.i3d import Stem, Unit3D
-from comix_fast.backbones.same import max_pool_same, same_padding
+from comix_fast.backbones.same import max_pool_same, max_pool_without_writes, same_padding
 
 POOLS = [((1, 3, 3), (1, 2, 2)), ((3, 3, 3), (1, 1, 1)), ((3, 3, 3), (2, 2, 2)), ((2, 2, 2), (2, 2, 2))]
 SIZES = [(8, 12, 10), (5, 7, 9), (1, 2, 3), (2, 1, 1), (4, 6, 5)]
@@ -50,6 +50,16 @@ def test_pooling_equals_pooling_of_a_zero_padded_copy(
     assert torch.equal(max_pool_same(x.relu(), kernel, stride), expected)
     assert torch.equal(max_pool_same(x, kernel, stride).relu(), expected)  # ReLU after, as behind the stem
     assert torch.equal(max_pool_same(x.relu().requires_grad_(), kernel, stride), expected)
+    assert torch.equal(max_pool_without_writes(x.relu(), kernel, stride), expected)
+    assert torch.equal(max_pool_without_writes(x, kernel, stride).relu(), expected)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_pooling_keeps_a_channel_that_is_not_finite(sign: int) -> None:
+    x = torch.rand(1, 3, 4, 6, 6).to(torch.bfloat16)
+    x[:, 1] = torch.tensor(float("nan")).copysign(torch.tensor(float(sign)))
+    pooled = max_pool_same(x, (3, 3, 3), (1, 1, 1)).relu()
+    assert bool(pooled[:, 1].isnan().all()) and bool(pooled[:, ::2].isfinite().all())
 
 
 def test_pooling_passes_gradients() -> None:

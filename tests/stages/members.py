@@ -73,7 +73,7 @@ class Gym:
         """A member whose head is decided by its seed. changes: of the recipe, or of the member itself."""
         own = {name: changes.pop(name) for name in ("head", "norms", "draws", "begin") if name in changes}
         recipe = AdaptRecipe(**({"batch_size": 6, "hidden_dim": 16} | changes))
-        if phase == WARMSTART:
+        if phase != ADAPT:
             draws: Any = SupervisedDraws(self.banks.source, recipe.batch_size, seed, phase)
         else:
             mixing = recipe.mixing and recipe.lambda_bgm > 0

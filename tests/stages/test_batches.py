@@ -68,6 +68,17 @@ def test_a_chunk_asked_for_alone_is_the_one_drawn_in_order(banks: Banks, kind: s
     assert not same(make(seed=1).chunk(0), in_order[0])
 
 
+@pytest.mark.parametrize("kind", ["mixed", "plain"])
+def test_no_two_chunks_draw_alike(banks: Banks, kind: str) -> None:
+    draws = kinds(banks)[kind]()
+    chunks = [draws.chunk(number) for number in range(6)]
+    assert len({str(chunk.slow.tolist()) for chunk in chunks if chunk.slow is not None}) == 6
+    # Within a video, which candidates or which mix: the epochs alone must not be all that differs.
+    choices = [chunk.rows[-1] - chunk.rows[-1].amin(dim=-1, keepdim=True) for chunk in chunks]
+    if kind == "plain":
+        assert len({str(choice.tolist()) for choice in choices}) == 6
+
+
 def test_phases_draw_apart(banks: Banks) -> None:
     make = kinds(banks)["warmstart"]
     assert not same(make(phase="supervised 0").chunk(0), make(phase="supervised 1").chunk(0))

@@ -32,6 +32,7 @@ SIZE = 32
 class Pooling(nn.Module):
     """Stands for a backbone: four pixels of each frame, channels averaged. Notes how large its batches were."""
 
+    name = "pooling"
     feature_dim = 32
     warning = ""
 

@@ -6,6 +6,7 @@ import copy
 import math
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from comix_fast.cache import FeatureCache
 from comix_fast.errors import RunError
 from comix_fast.losses import LossTerms, classification_loss, comix_loss
 from comix_fast.stages.bank import feature_norms
+from comix_fast.stages.batches import CHUNK, Drawn
 from comix_fast.stages.stack import Member, Progressed, Stack, cosine_lr
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -129,6 +131,12 @@ def test_reports_hold_the_mean_since_the_last_one(gym: Gym) -> None:
     assert last(each[0]).losses["total"] != last(each[1]).losses["total"]
 
 
+def repeated(drawn: Drawn) -> Drawn:
+    """A chunk whose iterations are all its first."""
+    first = torch.zeros(CHUNK, dtype=torch.long)
+    return Drawn(tuple(rows[first] for rows in drawn.rows), drawn.labels[first], None)
+
+
 def test_dropout_is_decided_by_seed_phase_and_iteration(gym: Gym) -> None:
     def loss(iteration: int, **changes: Any) -> float:
         member = gym.member(**({"seed": 1, "phase": WARMSTART, "dropout": 0.5} | changes))
@@ -143,6 +151,11 @@ def test_dropout_is_decided_by_seed_phase_and_iteration(gym: Gym) -> None:
     # The draws are held still, so that what differs is dropout.
     assert loss(4, draws=one.draws) != loss(4, draws=one.draws, seed=2, head=one.head)
     assert loss(4, draws=one.draws, dropout=0.0) != loss(4, draws=one.draws)
+    assert loss(4, draws=one.draws, phase="supervised 1") != loss(4, draws=one.draws, phase="supervised 2")
+    # Both iterations draw alike, and dropout is all that differs.
+    still = SimpleNamespace(streams=one.draws.streams, chunk=lambda number: repeated(one.draws.chunk(0)))
+    assert loss(4, draws=still, dropout=0.0) == loss(5, draws=still, dropout=0.0)
+    assert loss(4, draws=still) != loss(5, draws=still)
 
 
 def test_a_head_whose_loss_is_not_finite_is_given_up_alone(gym: Gym) -> None:

@@ -1,0 +1,117 @@
+"""torch.compile of a backbone's network: when it pays, and how threads share it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+from torch.utils._triton import has_triton
+
+from comix_fast.backbones.network import VideoNetwork
+from comix_fast.backbones.precision import Precision
+from comix_fast.errors import ComixError
+
+CUDA_COMPILE_SECONDS = 90.0
+CUDA_SECONDS_SAVED = 0.0008
+"""Per clip. Both are estimates that nobody has measured: about 300 clips a second before and 400 after."""
+
+_COMPILERS = MappingProxyType({"darwin": "clang++", "win32": "cl"})
+"""What torch.compile calls where $CXX is not set; g++ elsewhere."""
+
+
+def pays(n_clips: int, device: torch.device, precision: Precision) -> bool:
+    """Whether compiling I3D saves more time on n_clips than it takes.
+
+    On a CPU never: two cores of a Xeon with AMX took 78 s to compile (torch 2.14, batches of 8) and then gave as
+    many clips a second as without, bf16 and fp32 alike; see docs/performance.md. What a compiler could join (pooling,
+    ReLU, copies) is little beside the convolutions, which are the same oneDNN calls either way.
+    On CUDA from about 110,000 clips, by an estimate (CUDA_COMPILE_SECONDS, CUDA_SECONDS_SAVED) not yet measured.
+    """
+    if device.type != "cuda":
+        return False
+    return n_clips * CUDA_SECONDS_SAVED > CUDA_COMPILE_SECONDS
+
+
+class CompiledForward:
+    """The compiled forward of a network: clips [B, 3, T, S, S] float32 -> features [B, D] float32.
+
+    Compiles at the first call for each shape and number of intra-op threads, which takes a minute or more on a CPU.
+    Threads may call it at once: while one compiles, others wait; after that they run side by side.
+    Raises ComixError where compiling fails.
+    """
+
+    def __init__(self, network: VideoNetwork) -> None:
+        self._forward: Callable[[Tensor], Tensor] = torch.compile(network.forward, fullgraph=True, dynamic=False)
+        self._compiling = threading.Lock()
+        self._ready: set[Hashable] = set()
+
+    def __call__(self, clips: Tensor) -> Tensor:
+        clips = clips.contiguous(memory_format=torch.channels_last_3d)
+        # What torch.compile makes code for anew; a change of any other kind is not made here.
+        kind = (
+            clips.shape,
+            clips.stride(),
+            torch.get_num_threads(),
+            torch.is_inference_mode_enabled(),
+            torch.is_grad_enabled(),
+            clips.is_inference(),
+        )
+        if kind in self._ready:
+            return self._forward(clips)
+        with self._compiling, _quiet():
+            try:
+                features = self._forward(clips)
+            except torch.OutOfMemoryError:
+                raise
+            except (RuntimeError, OSError, torch._dynamo.exc.FailOnRecompileLimitHit) as error:
+                raise ComixError(
+                    "the backbone could not be compiled",
+                    details=[_first_line(error)],
+                    hint="leave --compile out: the features are the same up to rounding",
+                ) from error
+            self._ready.add(kind)
+        return features
+
+
+def require_compiler(device: torch.device) -> None:
+    """Raises ComixError, before any work is done, where torch.compile lacks what it needs for the device.
+
+    On a CPU that is a C++ compiler ($CXX, else g++ or clang++ as torch looks for it), on CUDA also triton.
+    """
+    command = os.environ.get("CXX") or _COMPILERS.get(sys.platform, "g++")
+    words = shlex.split(command)
+    if not words or shutil.which(words[0]) is None:
+        raise ComixError(
+            f"--compile needs a C++ compiler, and there is no {command} here",
+            hint="install one (Debian, Ubuntu: apt install g++), point $CXX at it, or leave --compile out",
+        )
+    if device.type == "cuda" and not has_triton():
+        raise ComixError(
+            "--compile on CUDA needs triton, which is not here or does not know this GPU",
+            hint="pip install triton, or leave --compile out",
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps torch.compile from logging, on a machine with a CUDA toolkit and no GPU, that there is no GPU."""
+    logger = logging.getLogger("torch.utils.cpp_extension")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
