@@ -331,7 +331,7 @@ def cache_info(
 def demo(
     out: Annotated[Path, typer.Option(help="Where the demo's videos, cache and run are written.")] = Path("demo"),
     seed: Annotated[int, typer.Option(help="Decides the videos and the run.")] = 0,
-    seeds: Annotated[int, typer.Option(min=1, help="Heads trained, one after another.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="Heads trained, side by side.")] = 5,
     weights: Weights = "kinetics400",
     precision: Precision = "auto",
     device: Device = "auto",

@@ -31,8 +31,8 @@ _BLOCKS: dict[str, tuple[int, int, int, int, int, int]] = {
     "Mixed_5c": (384, 192, 384, 48, 128, 128),
 }
 
-_SMALL = ("Mixed_5b", "Mixed_5c")
-_LARGE = tuple(name for name in _BLOCKS if name not in _SMALL)
+_LARGE = ("Mixed_3b", "Mixed_3c")
+_SMALL = tuple(name for name in _BLOCKS if name not in _LARGE)
 
 _PARTS = (2, 3)
 
@@ -211,6 +211,8 @@ class InceptionI3d(VideoNetwork):
         maps = [self._large_maps(part) for part in clips.chunk(self._n_parts(clips))]
         x = maps[0] if len(maps) == 1 else torch.cat(maps)
         for name in _SMALL:
+            if name == "Mixed_5b":
+                x = max_pool_same(x, (2, 2, 2), (2, 2, 2))
             x = self.get_submodule(name)(x)
         return x.float().mean(dim=(2, 3, 4))
 
@@ -219,7 +221,7 @@ class InceptionI3d(VideoNetwork):
 
         On a CPU in twos or threes: larger maps are too large for malloc to keep, and the kernel's clearing of fresh
         pages, 36,000 for a batch of 8, takes a fifth of the time. Equal parts, so that a clip's place does not choose
-        its kernels. The last blocks take the batch whole, as bfloat16 products of few rows round otherwise.
+        its kernels. The smaller maps take the batch whole: bfloat16 products of few rows round otherwise.
         """
         n = len(clips)
         if clips.device.type != "cpu" or self.Conv3d_1a_7x7.bn is not None:
@@ -227,16 +229,14 @@ class InceptionI3d(VideoNetwork):
         return next((n // size for size in _PARTS if n % size == 0), 1)
 
     def _large_maps(self, clips: Tensor) -> Tensor:
-        """Everything before the last two blocks."""
+        """Everything before the blocks on 14x14 maps."""
         # ReLU and maximum may change places; after the pooling, ReLU has a quarter of the work.
         x = F.relu_(max_pool_same(self.Conv3d_1a_7x7.affine(clips), (1, 3, 3), (1, 2, 2)))
         x = self.Conv3d_2c_3x3.affine(self.Conv3d_2b_1x1(x))
         x = F.relu_(max_pool_same(x, (1, 3, 3), (1, 2, 2)))
         for name in _LARGE:
-            if name == "Mixed_4b":
-                x = max_pool_same(x, (3, 3, 3), (2, 2, 2))
             x = self.get_submodule(name)(x)
-        return max_pool_same(x, (2, 2, 2), (2, 2, 2))
+        return max_pool_same(x, (3, 3, 3), (2, 2, 2))
 
     def classify(self, features: Tensor) -> Tensor:
         """[B, 1024] float32 -> [B, n_classes] float32."""

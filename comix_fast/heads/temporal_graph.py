@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from comix_fast.errors import ShapeError, WeightsError, first_few
+from comix_fast.heads.dropout import dropout_factors
 
 Precision = Literal["fp32", "bf16"]
 _PREFIXES = ("module.", "graph.", "weights.")
@@ -187,7 +188,9 @@ class TemporalGraph(nn.Module):
 
     def _activate(self, layer: GraphConvolution, product: Tensor, dropped: Tensor | None = None) -> Tensor:
         x = F.relu(product + layer.bias[..., None, None, :].to(product.dtype))
-        return F.dropout(x, self.dropout, self.training) if dropped is None else x * dropped
+        if dropped is None and self.training and self.dropout:
+            dropped = dropout_factors(x.shape, self.dropout, None, x.dtype, x.device)
+        return x if dropped is None else x * dropped
 
     def _check(self, x: Tensor) -> None:
         lead = () if self.n_heads is None else (self.n_heads,)

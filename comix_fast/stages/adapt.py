@@ -54,8 +54,9 @@ def run_all(
 ) -> tuple[list[RunFolder], list[Lost]]:
     """Runs on one cache, one per folder, all their seeds trained together; returns them and the seeds given up.
 
-    Runs that warm-start alike do so once. memory: whether features are loaded or mapped. The recipes must agree on
-    the direction. Raises as run does, but for a loss that is not finite: that run has no results then.
+    Several runs must lie in one folder and agree on the direction; those that warm-start alike do so once. memory:
+    whether features are loaded or mapped. Raises as run does, but for a loss that is not finite: that run has no
+    results then.
     """
     mixed = any(recipe.uses_mixes for recipe in recipes.values())
     if mixed and not cache.mixed_views():
@@ -71,10 +72,11 @@ def run_all(
     }
     banks = _features_on(banks, place)
     norms = {name: (source.to(place), target.to(place)) for name, (source, target) in norms.items()}
-    with contextlib.ExitStack() as held:
+    # Of many runs their folder is held: one lock for each would be as many open files.
+    (held,) = recipes if len(recipes) == 1 else {root.parent for root in recipes}
+    with writing_to(held):
         tasks = []
         for root, recipe in ((root, _settled(recipe, place)) for root, recipe in recipes.items()):
-            held.enter_context(writing_to(root))
             folder = RunFolder.make(root, _meta(recipe, cache, banks, place))
             key = digest(runs.identity(folder.meta))
             tasks.append(Task(recipe, banks, norms[recipe.feature_norm], folder, place, key))

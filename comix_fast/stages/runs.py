@@ -63,7 +63,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         inside = sorted(found.parent.name for found in path.parent.glob(f"*/{path.name}"))
-        hint = f"an ablation's runs are inside it: {', '.join(inside)}" if inside else "make one with comix adapt"
+        hint = f"its runs are inside it: {', '.join(inside)}" if inside else "make one with comix adapt"
         raise RunError(f"{path.parent} holds no run: {path.name} is missing", hint=hint) from error
     except (OSError, ValueError) as error:
         raise RunError(f"{path} can't be read: {error}") from error

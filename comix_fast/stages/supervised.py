@@ -61,11 +61,11 @@ class Bound:
         ]
 
 
-def bounds(wanted: Sequence[Bound], advance: Advance) -> list[float | RunError]:
+def bounds(wanted: Sequence[Bound], advance: Advance, of_heads: int | None = None) -> list[float | RunError]:
     """Accuracies in [0, 1], one per bound, all heads trained together as the warm-start is; RunError if one was lost.
 
-    advance: called with 1 for every head trained, see Bound.n_heads. Raises CacheError if target labels are missing or
-    there are fewer than two videos to split.
+    advance: called with 1 for every head trained, see Bound.n_heads; of_heads: as train_together takes it.
+    Raises CacheError if target labels are missing or there are fewer than two videos to split.
     """
     members: list[Member] = []
     of: dict[int, int] = {}
@@ -91,7 +91,7 @@ def bounds(wanted: Sequence[Bound], advance: Advance) -> list[float | RunError]:
         if not member.iterations:
             member.reported(member.head, new_optimiser(member.head, member.recipe), Progressed(0, {}))
     members = [member for member in members if member.iterations]
-    failed = {of[id(member)]: error for member, error in train_together(members)}
+    failed = {of[id(member)]: error for member, error in train_together(members, of_heads)}
     return [failed.get(number) or logits[number].accuracy() for number in range(len(wanted))]
 
 

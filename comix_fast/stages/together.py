@@ -18,22 +18,25 @@ MOST_ON_CPU, MOST_ON_CUDA = 8, 32
 Given = list[tuple[Member, RunError]]
 
 
-def train_together(members: Sequence[Member]) -> Given:
+def train_together(members: Sequence[Member], of_heads: int | None = None) -> Given:
     """Trains every member to its end; returns those given up, each with the reason.
 
-    On a CPU as many stacks as torch has threads train at the same time, each on a thread of its own: two cores that
-    work on two stacks wait for each other far less than two that share every small operation. A head that trains
-    alone has all threads.
+    of_heads: how many heads the whole command trains, these among them; None: just these. On a CPU it decides how many
+    torch threads a stack has, as many stacks training at the same time as there are threads for: two cores that work
+    on two stacks wait for each other far less than two that share every small operation. A command's only head has
+    all threads. The number of threads decides a float's last bits, so it hangs on nothing that an interruption
+    changes; who trains beside a head decides none.
     """
     if not members:
         return []
     on_cuda = members[0].head.gc1.bias.device.type == "cuda"
     n_threads = 1 if on_cuda else torch.get_num_threads()
-    stacks = list(stacks_of(members, n_threads, MOST_ON_CUDA if on_cuda else MOST_ON_CPU))
-    n_workers = min(n_threads, len(stacks))
-    if n_workers == 1:
+    each = max(1, n_threads // min(n_threads, of_heads or len(members)))
+    n_workers = n_threads // each
+    stacks = list(stacks_of(members, n_workers, MOST_ON_CUDA if on_cuda else MOST_ON_CPU))
+    if each == n_threads:
         return [given for stack in stacks for given in Stack(stack).train(threading.Event())]
-    return _in_threads(stacks, n_workers, n_threads)
+    return _in_threads(stacks, min(n_workers, len(stacks)), each, n_threads)
 
 
 def stacks_of(members: Sequence[Member], n_workers: int, most: int) -> Iterator[list[Member]]:
@@ -51,12 +54,10 @@ def stacks_of(members: Sequence[Member], n_workers: int, most: int) -> Iterator[
             first += size
 
 
-def _in_threads(stacks: Sequence[Sequence[Member]], n_workers: int, n_threads: int) -> Given:
+def _in_threads(stacks: Sequence[Sequence[Member]], n_workers: int, each: int, n_threads: int) -> Given:
     stop = threading.Event()
     try:
-        with ThreadPoolExecutor(
-            n_workers, "stack", initializer=torch.set_num_threads, initargs=(max(1, n_threads // n_workers),)
-        ) as pool:
+        with ThreadPoolExecutor(n_workers, "stack", initializer=torch.set_num_threads, initargs=(each,)) as pool:
             running = [pool.submit(lambda some: Stack(some).train(stop), stack) for stack in stacks]
             try:
                 wait(running, return_when=FIRST_EXCEPTION)

@@ -85,14 +85,14 @@ def train_all(works: Sequence[Work], reporter: Reporter) -> None:
     firsts: dict[tuple[Any, ...], Work] = {}
     for work in heads:
         firsts.setdefault(work.warmstart, work)
-    _phase([work for work in firsts.values() if work.lacks(runs.SOURCE_ONLY)], WARMSTART, reporter)
+    _phase(list(firsts.values()), WARMSTART, reporter)
     for work in heads:
         first = firsts[work.warmstart]
         work.error = first.error
         if work.lacks(runs.SOURCE_ONLY):
             _take_warmstart(work.files, first.files)
     adapted = [work for work in heads if work.task.recipe.method == "comix" and work.task.recipe.iterations]
-    _phase([work for work in adapted if work.lacks(runs.LAST)], ADAPT, reporter)
+    _phase(adapted, ADAPT, reporter)
     for work in heads:
         if work.error is None:
             _write_predictions(work)
@@ -100,8 +100,9 @@ def train_all(works: Sequence[Work], reporter: Reporter) -> None:
     _bounds([work for work in works if work.task.recipe.method == "target-supervised"], reporter)
 
 
-def _phase(works: Sequence[Work], phase: str, reporter: Reporter) -> None:
-    """Trains one phase of some works together, each from its checkpoint if there is one."""
+def _phase(all_works: Sequence[Work], phase: str, reporter: Reporter) -> None:
+    """Trains one phase of the works that lack its head, each from its checkpoint if there is one."""
+    works = [work for work in all_works if work.lacks(_ENDS_AS[phase])]
     if not works:
         return
     what = f"seed {works[0].seed}" if len(works) == 1 else f"{len(works)} heads"
@@ -110,20 +111,21 @@ def _phase(works: Sequence[Work], phase: str, reporter: Reporter) -> None:
         listener = _Listener(advance)
         in_order = sorted(works, key=lambda work: (_length(work, phase), work.kind))
         for first in range(0, len(works), HEADS_AT_ONCE):
-            _train_some(in_order[first : first + HEADS_AT_ONCE], phase, listener)
+            _train_some(in_order[first : first + HEADS_AT_ONCE], phase, listener, len(all_works))
 
 
 def _length(work: Work, phase: str) -> int:
     return work.task.recipe.warmstart_iterations if phase == WARMSTART else work.task.recipe.iterations
 
 
-def _train_some(works: Sequence[Work], phase: str, listener: _Listener) -> None:
+def _train_some(works: Sequence[Work], phase: str, listener: _Listener, of_heads: int) -> None:
     of = {_member(work, phase, listener): work for work in works}
     for member, work in of.items():
         if member.begin >= member.iterations:
             # None asked for, or stopped between the last checkpoint and the head.
             runs.save_tensors(work.files.head_path(_ENDS_AS[phase]), member.head.state_dict())
-    for member, error in train_together([member for member in of if member.begin < member.iterations]):
+    lasting = [member for member in of if member.begin < member.iterations]
+    for member, error in train_together(lasting, of_heads):
         of[member].error = error
 
 
@@ -261,8 +263,9 @@ def _bounds(works: Sequence[Work], reporter: Reporter) -> None:
         return
     wanted = [Bound(w.task.recipe, w.task.banks, w.task.norms, w.seed, _seeded_head(w)) for w in missing]
     total = sum(bound.n_heads for bound in wanted)
+    of_heads = wanted[0].n_heads * len(works)
     with reporter.progress("target-supervised bound", total, "heads") as advance:
-        for work, value in zip(missing, bounds(wanted, _Listener(advance)), strict=True):
+        for work, value in zip(missing, bounds(wanted, _Listener(advance), of_heads), strict=True):
             if isinstance(value, RunError):
                 work.error = value
                 continue

@@ -103,6 +103,19 @@ def test_two_interruptions_are_no_worse_than_one(make_cache: MakeCache, tmp_path
     assert adapted(recipe, cache, tmp_path / "cut") == adapted(recipe, cache, tmp_path / "whole")
 
 
+def test_lines_written_after_the_last_checkpoint_are_dropped(make_cache: MakeCache, tmp_path: Path) -> None:
+    cache = make_cache()
+    with pytest.raises(KeyboardInterrupt):
+        adapt.run(SHORT, FeatureCache(cache), tmp_path / "cut", reporter=Interrupting(2))
+    path = tmp_path / "cut/seed-0/metrics.jsonl"
+    (line,) = path.read_text().splitlines()
+    # As a kill leaves it between a line and its checkpoint, the next line cut short.
+    path.write_text(
+        line + "\n" + json.dumps(json.loads(line) | {"iteration": 20, "infomax": 9.0}) + '\n{"seed": 0, "ph'
+    )
+    assert adapted(SHORT, cache, tmp_path / "cut") == adapted(SHORT, cache, tmp_path / "whole")
+
+
 def test_more_seeds_leave_the_first_ones_as_they_are(make_cache: MakeCache, tmp_path: Path) -> None:
     cache, root = make_cache(), tmp_path / "run"
     two = adapted(replace(SHORT, seeds=2), cache, root)
@@ -166,17 +179,21 @@ def test_runs_that_share_a_warm_start_are_resumed_from_any_side(make_cache: Make
 
 def test_a_seed_that_is_given_up_leaves_the_others_their_heads(make_cache: MakeCache, tmp_path: Path) -> None:
     cache = make_cache()
-    wild = replace(EXACT, lr=1e30, feature_norm="none")
-    recipes = {tmp_path / "well": replace(EXACT, seeds=2), tmp_path / "wild": replace(wild, seeds=2)}
-    (well, lost_run), lost = adapt.run_all(recipes, FeatureCache(cache), reporter=Silent())
-    assert [(one.folder, one.seed) for one in lost] == [(lost_run, 0), (lost_run, 1)]
+    wild = replace(EXACT, lr=1e30, feature_norm="none", seeds=2)
+    recipes = {"well": replace(EXACT, seeds=2), "wild": wild, "as-wild": replace(wild, lambda_bgm=0.5)}
+    folders, lost = adapt.run_all(
+        {tmp_path / name: recipe for name, recipe in recipes.items()}, FeatureCache(cache), reporter=Silent()
+    )
+    # Runs that would have shared a warm-start share its loss.
+    assert [(one.folder.root.name, one.seed) for one in lost] == [(n, s) for n in ("wild", "as-wild") for s in (0, 1)]
     assert all("not finite after 10 iterations of warmstart" in one.error.message for one in lost)
-    assert written(well.root) == adapted(replace(EXACT, seeds=2), cache, tmp_path / "alone")
-    assert (well.root / "results.json").exists()
-    assert not (lost_run.root / "results.json").exists()
-    assert not list(lost_run.root.glob("seed-*/*.safetensors"))
+    assert written(folders[0].root) == adapted(recipes["well"], cache, tmp_path / "alone")
+    assert (folders[0].root / "results.json").exists()
+    for folder in folders[1:]:
+        assert not (folder.root / "results.json").exists()
+        assert not list(folder.root.glob("seed-*/*.safetensors"))
     with pytest.raises(RunError, match=r"\(seed 0\)"):
-        adapt.run(recipes[tmp_path / "wild"], FeatureCache(cache), tmp_path / "wild", reporter=Silent())
+        adapt.run(wild, FeatureCache(cache), tmp_path / "wild", reporter=Silent())
 
 
 def test_heads_lost_while_adapting_do_not_stop_those_that_shared_their_warm_start(
