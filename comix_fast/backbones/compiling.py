@@ -20,25 +20,27 @@ from comix_fast.backbones.network import VideoNetwork
 from comix_fast.backbones.precision import Precision
 from comix_fast.errors import ComixError
 
-CUDA_COMPILE_SECONDS = 90.0
-CUDA_SECONDS_SAVED = 0.0008
-"""Per clip. Both are estimates that nobody has measured: about 300 clips a second before and 400 after."""
+COMPILE_SECONDS = MappingProxyType({"cpu": 60.0, "cuda": 90.0})
+SECONDS_SAVED = MappingProxyType(
+    {("cpu", "bf16"): 0.0, ("cpu", "fp32"): 0.004, ("cuda", "bf16"): 0.0008, ("cuda", "fp32"): 0.0008}
+)
+"""Per clip of I3D. On CUDA both are estimates that nobody has measured: 300 clips a second before and 400 after."""
 
 _COMPILERS = MappingProxyType({"darwin": "clang++", "win32": "cl"})
 """What torch.compile calls where $CXX is not set; g++ elsewhere."""
 
 
 def pays(n_clips: int, device: torch.device, precision: Precision) -> bool:
-    """Whether compiling I3D saves more time on n_clips than it takes.
+    """Whether compiling I3D saves more time on n_clips than it takes: n_clips * SECONDS_SAVED > COMPILE_SECONDS.
 
-    On a CPU never: two cores of a Xeon with AMX took 78 s to compile (torch 2.14, batches of 8) and then gave as
-    many clips a second as without, bf16 and fp32 alike; see docs/performance.md. What a compiler could join (pooling,
-    ReLU, copies) is little beside the convolutions, which are the same oneDNN calls either way.
-    On CUDA from about 110,000 clips, by an estimate (CUDA_COMPILE_SECONDS, CUDA_SECONDS_SAVED) not yet measured.
+    Measured on two cores of a Xeon with AMX, two threads, batches of 8, torch 2.14. bf16: 52 to 84 s to compile, then
+    67 clips a second instead of 70 (one thread: 40 instead of 37), so never. fp32: 44 s or more, then 16.7 instead of
+    15.5, so from 15,000 clips. What a compiler can join (pooling, ReLU, copies) is little beside the convolutions,
+    which are the same oneDNN calls either way. CUDA, from 112,500 clips, is an estimate.
+    Ask it once for a whole cache: what it says becomes part of the recipe, so a rest of the clips must not be asked.
     """
-    if device.type != "cuda":
-        return False
-    return n_clips * CUDA_SECONDS_SAVED > CUDA_COMPILE_SECONDS
+    saved = SECONDS_SAVED.get((device.type, precision), 0.0)
+    return n_clips * saved > COMPILE_SECONDS.get(device.type, 0.0)
 
 
 class CompiledForward:
