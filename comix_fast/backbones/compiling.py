@@ -103,6 +103,15 @@ def require_compiler(device: torch.device) -> None:
         )
 
 
+def can_compile(device: torch.device) -> bool:
+    """Whether torch.compile has what it needs for the device, see require_compiler."""
+    try:
+        require_compiler(device)
+    except ComixError:
+        return False
+    return True
+
+
 def _first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 

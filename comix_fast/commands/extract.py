@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from comix_fast.backbones import Backbone, load_backbone
-from comix_fast.backbones.compiling import pays
+from comix_fast.backbones.compiling import can_compile, pays
 from comix_fast.backbones.precision import Precision
 from comix_fast.cache import FeatureCache
 from comix_fast.cache.format import MANIFEST
@@ -92,13 +92,14 @@ def default_out(dataset: Dataset) -> Path:
 
 
 def choose_compiled(engine: Engine, dataset: Dataset, views: ViewPlan, out: Path, device: str) -> bool:
-    """As typed; else as the cache at `out` was made, if there is one; else whether it pays."""
+    """As typed; else as the cache at `out` was made, if there is one; else whether it pays and can be done here."""
     if engine.compiled is not None:
         return engine.compiled
     if (out / MANIFEST).exists():
         return bool(read_manifest(out)["recipe"]["backbone"].get("compiled", False))
     precision: Precision = "fp32" if engine.precision == "fp32" else "bf16"
-    return pays(least_clips(dataset, views), torch.device(device), precision)
+    place = torch.device(device)
+    return pays(least_clips(dataset, views), place, precision) and can_compile(place)
 
 
 def load(engine: Engine, dataset: Dataset, views: ViewPlan, out: Path, device: str, decoder: Decoder) -> Backbone:

@@ -15,6 +15,7 @@ from comix_fast.backbones.compiling import (
     COMPILE_SECONDS,
     SECONDS_SAVED,
     CompiledForward,
+    can_compile,
     pays,
     require_compiler,
 )
@@ -72,7 +73,9 @@ def test_a_missing_compiler_is_said_before_any_weights_are_read(monkeypatch: pyt
     with pytest.raises(ComixError, match="no-such-compiler") as caught:
         load_backbone("i3d", "no-such-weights", compiled=True)
     assert "$CXX" in caught.value.hint
+    assert not can_compile(torch.device("cpu"))
     monkeypatch.setenv("CXX", "sh")
+    assert can_compile(torch.device("cpu"))
     require_compiler(CPU)
 
 

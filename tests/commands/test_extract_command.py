@@ -111,7 +111,9 @@ def test_who_decides_whether_to_compile(
         asked.append((n_clips, device.type, precision))
         return True
 
+    able = [True]
     monkeypatch.setattr(command, "pays", paying)
+    monkeypatch.setattr(command, "can_compile", lambda device: able[0])
     nothing, cache = tmp_path / "nothing", make_cache()
     assert choose_compiled(Engine(compiled=True), films, VIEWS, cache, "cpu")
     assert not choose_compiled(Engine(compiled=False), films, VIEWS, nothing, "cpu")
@@ -121,6 +123,9 @@ def test_who_decides_whether_to_compile(
     assert choose_compiled(Engine(), films, VIEWS, nothing, "cuda:0")
     assert choose_compiled(Engine(precision="fp32"), films, VIEWS, nothing, "cpu")
     assert asked == [(128, "cuda", "bf16"), (128, "cpu", "fp32")]
+    # Nobody who did not ask for it is stopped by a compiler that is not here.
+    able[0] = False
+    assert not choose_compiled(Engine(precision="fp32"), films, VIEWS, nothing, "cpu")
 
 
 def test_compiling_can_be_asked_for_and_refused() -> None:
