@@ -1,8 +1,8 @@
 """`make bench`: every ratio that comix-fast promises, measured on this machine, in one table.
 
-    python -m benchmarks [--quick] [ROOM …]
+    python -m benchmarks [--quick] [--strict] [ROOM …]
 
-Each room is measured in a process of its own. Exit code 1 if a target is missed.
+Each room is measured in a process of its own. With --strict the exit code is 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("rooms", nargs="*", default=ROOMS, help=", ".join(ROOMS))
     parser.add_argument("--quick", action="store_true", help="smaller sizes, fewer rounds: a check that all still runs")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if a target is missed")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one:
@@ -45,7 +46,7 @@ def main() -> None:
     lines = [line for room in asked.rooms for line in _in_a_process(room, asked.quick, console)]
     console.print(f"{os.cpu_count()} cores, {_processor()}, Python {platform.python_version()}")
     console.print(_table(lines))
-    sys.exit(0 if all(line.ok for line in lines) else 1)
+    sys.exit(1 if asked.strict and not all(line.ok for line in lines) else 0)
 
 
 def _in_a_process(room: str, quick: bool, console: Console) -> list[Ratio]:
