@@ -22,4 +22,4 @@ def pseudo_labels(fast: Tensor, slow: Tensor, threshold: float | Tensor = 0.7) -
     gradient flows through the labels.
     """
     probability, label = torch.softmax((fast.detach() + slow.detach()) / 2, dim=-1).max(dim=-1)
-    return PseudoLabels(label, probability >= torch.as_tensor(threshold, device=label.device)[..., None])
+    return PseudoLabels(label, probability >= (threshold[..., None] if isinstance(threshold, Tensor) else threshold))

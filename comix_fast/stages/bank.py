@@ -206,19 +206,6 @@ def _with_mixes(bank: FeatureBank, cache: FeatureCache, plain: Layout, mixes: Se
     )
 
 
-def load_bank(
-    cache: FeatureCache,
-    videos: Sequence[CachedVideo],
-    mixed: bool,
-    *,
-    memory: MemoryUse = "auto",
-    reporter: Reporter | None = None,
-) -> FeatureBank:
-    """As map_bank, the features then loaded as load_banks does."""
-    (bank,) = _settled([map_bank(cache, videos, mixed)], memory, reporter or Silent())
-    return bank
-
-
 def _settled(banks: Sequence[FeatureBank], memory: MemoryUse, reporter: Reporter) -> list[FeatureBank]:
     """Banks of mapped rows, loaded or left as they are."""
     rows = [rows for bank in banks for rows in (bank.clips, bank.mixed) if rows is not None]

@@ -23,6 +23,9 @@ from comix_fast.stages.bank import Standardise
 from comix_fast.stages.batches import CHUNK, Draws
 from comix_fast.stages.sampling import derived_seed
 
+_NUMBERS = ("lambda_bgm", "lambda_tpl", "pseudo_threshold", "temperature", "label_smoothing")
+"""What heads side by side may each have their own of; comix_loss takes them by these names."""
+
 
 class Progressed(NamedTuple):
     """A head after an iteration: how many are done, and the mean of each loss term since the last report."""
@@ -101,6 +104,7 @@ class Stack:
                     optimiser.state[parameter]["momentum_buffer"] = member.momentum[name].clone()
         self._device = self.heads.gc1.bias.device
         self._drawn: tuple[int, list[Any]] = (-1, [])
+        self._numbers = {name: self._number(name) for name in _NUMBERS}
         self._norms = [[member.norms[domain] for member in members] for domain in (0, 1)]
 
     def train(self, stop: threading.Event) -> list[tuple[Member, RunError]]:
@@ -171,11 +175,10 @@ class Stack:
             self._features(stream.features.take(index), stream.domain)
             for stream, index in zip(streams, rows, strict=True)
         ]
-        smoothing = self._number("label_smoothing")
         n_videos = sum(part.shape[1] for part in given)
         if slow is None:
             dropped = self._dropped(iteration, n_videos, rows[0].shape[2])
-            cls = classification_loss(self.heads(given[0], dropped), labels, smoothing)
+            cls = classification_loss(self.heads(given[0], dropped), labels, self._numbers["label_smoothing"])
             zero = torch.zeros_like(cls)
             return LossTerms(cls, zero, zero, cls)
         source, target, source_mixed, target_mixed = [*given, None, None][:4]
@@ -188,11 +191,7 @@ class Stack:
             target_mixed,
             labels,
             slow,
-            lambda_bgm=self._number("lambda_bgm"),
-            lambda_tpl=self._number("lambda_tpl"),
-            pseudo_threshold=self._number("pseudo_threshold"),
-            temperature=self._number("temperature"),
-            label_smoothing=smoothing,
+            **self._numbers,
             dropped=self._dropped(iteration, 2 * n_videos, rows[0].shape[2]),
         )
 
@@ -226,15 +225,12 @@ class Stack:
         shape = (2, n_videos, n_clips, self.heads.hidden_dim)
         dtype = torch.bfloat16 if self.heads.precision == "bf16" else torch.float32
         # Heads of one seed, as in a grid, drop the same.
-        drawn: dict[tuple[object, ...], Tensor] = {}
-        for member in self.members:
-            key = (member.seed, member.phase, member.recipe.dropout)
-            if key not in drawn:
-                seed = derived_seed(member.seed, member.phase, "dropout", iteration)
-                generator = torch.Generator(self._device).manual_seed(seed)
-                drawn[key] = dropout_factors(shape, member.recipe.dropout, generator, dtype)
-        factors = [drawn[member.seed, member.phase, member.recipe.dropout] for member in self.members]
-        return tuple(torch.stack(factors, dim=1))
+        keys = [(member.seed, member.phase, member.recipe.dropout) for member in self.members]
+        drawn = {}
+        for seed, phase, probability in set(keys):
+            generator = torch.Generator(self._device).manual_seed(derived_seed(seed, phase, "dropout", iteration))
+            drawn[seed, phase, probability] = dropout_factors(shape, probability, generator, dtype)
+        return tuple(torch.stack([drawn[key] for key in keys], dim=1))
 
     def _number(self, name: str) -> float | Tensor:
         """A field of the recipes: one number if they agree, else [R]."""

@@ -20,7 +20,7 @@ from comix_fast.cache.rows import LoadedRows, MappedRows, Rows
 from comix_fast.console import Advance, Silent
 from comix_fast.errors import CacheError
 from comix_fast.stages import bank as bank_module
-from comix_fast.stages.bank import FeatureBank, feature_norms, load_bank, load_banks, map_bank
+from comix_fast.stages.bank import FeatureBank, feature_norms, load_banks, map_bank
 from comix_fast.video import plan_clips
 
 
@@ -31,7 +31,7 @@ def cache(make_cache: MakeCache) -> FeatureCache:
 
 @pytest.fixture
 def bank(cache: FeatureCache) -> FeatureBank:
-    return load_bank(cache, cache.videos("source", "train"), mixed=True)
+    return map_bank(cache, cache.videos("source", "train"), mixed=True).loaded(lambda rows: None)
 
 
 def values(rows: Rows) -> Tensor:
@@ -122,7 +122,7 @@ def test_norms_use_the_statistics_they_say(cache: FeatureCache) -> None:
 
 def test_a_list_without_features_is_an_error(cache: FeatureCache) -> None:
     with pytest.raises(CacheError, match="none of the listed videos has features"):
-        load_bank(cache, [], mixed=False)
+        map_bank(cache, [], mixed=False)
 
 
 def test_statistics_are_exact_far_from_zero_and_count_repeats(cache: FeatureCache, bank: FeatureBank) -> None:
@@ -158,7 +158,7 @@ def test_pairs_come_from_the_draw_that_is_asked_for(cache: FeatureCache, bank: F
 
 
 def test_without_mixes_a_pair_is_refused(cache: FeatureCache) -> None:
-    plain = load_bank(cache, cache.videos("source", "train"), mixed=False)
+    plain = map_bank(cache, cache.videos("source", "train"), mixed=False).loaded(lambda rows: None)
     assert plain.n_mixes == 0
     with pytest.raises(CacheError, match="no background-mixed views"):
         plain.mixed_pair(torch.tensor([0]), torch.tensor([0]))
