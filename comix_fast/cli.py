@@ -262,6 +262,54 @@ def sweep(
         raise typer.Exit(1)
 
 
+@app.command(epilog="Example: comix compare --from-cache cache/ut --seeds 10 --methods source-only,comix,ours")
+def compare(
+    from_cache: CacheFolder,
+    reverse: Annotated[bool, typer.Option("--reverse", help="Adapt from the cache's target to its source.")] = False,
+    methods: Annotated[
+        str | None, typer.Option(help="Names separated by commas; an unknown one lists them. Default: all.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, trained together.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
+    warmstart_iterations: Annotated[
+        int | None, typer.Option(min=1, help="Iterations on the source alone. Default: the published epochs.")
+    ] = None,
+    iterations: Annotated[
+        int | None, typer.Option(min=1, help="Iterations of adaptation. Default: the published epochs.")
+    ] = None,
+    eval_every: Annotated[int | None, typer.Option(min=1, help="Iterations between evaluations.")] = None,
+    name: Annotated[str | None, typer.Option(help="The comparison's name. Default: after the cache.")] = None,
+    runs: Annotated[Path, typer.Option(help="The folder of runs.")] = Path("runs"),
+    threads: Threads = None,
+    device: Device = "auto",
+    memory: MemoryOption = "auto",
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Compare methods on one cache: accuracies with intervals, gains over source-only, ranks.
+
+    Writes the table as JSON, CSV, Markdown and LaTeX, and what each label-free score would have chosen. What is
+    finished is not run again; more methods and more seeds are added to it, the tables are of those asked for last.
+    """
+    from comix_fast.commands import compare as command
+    from comix_fast.stages.compared import Schedule, parse_methods
+
+    done = command.run(
+        parse_methods(methods),
+        Schedule(seeds, seed, reverse, warmstart_iterations, iterations, eval_every),
+        from_cache,
+        runs,
+        name,
+        threads=threads,
+        device=device,
+        memory=memory,
+        reporter=Terminal(quiet),
+    )
+    _print(command.to_json(done), as_json, command.closing(done))
+    if done.lost:
+        raise typer.Exit(1)
+
+
 @app.command(epilog="Example: comix retrieve --from-cache cache/ut --run runs/ut-1a2b3c4d -k 5")
 def retrieve(
     from_cache: CacheFolder,

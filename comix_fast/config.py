@@ -16,7 +16,10 @@ CACHE_SCHEMA = "1"
 PLAIN = "plain"
 
 FeatureNorm = Literal["source", "domain", "none"]
-Method = Literal["comix", "source-only", "target-supervised"]
+Method = Literal[
+    "comix", "source-only", "target-supervised", "coral", "mmd", "dann", "mcd", "self-training", "adamatch"
+]
+HeadName = Literal["linear", "mlp", "graph"]
 HeadPrecision = Literal["auto", "fp32", "bf16"]
 
 
@@ -126,42 +129,56 @@ class ExtractRecipe:
 class AdaptRecipe:
     """Everything that decides a run of stage two, beside the cache.
 
-    The defaults are the published schedule for UCF-HMDB (CoMix, section 4 and published code), on standardised
-    features. mixing: background mixing; without it the background term is plain temporal contrast. reverse: adapt from
-    the cache's target to its source. precision: of the head's matrix products while training and measuring; auto: bf16
-    where the hardware has units for it, settled when the run begins. seeds: how many, starting at `seed`.
+    The fields' own defaults are the published form for UCF-HMDB (CoMix, section 4 and published code) on standardised
+    features; presets.RECOMMENDED is what `comix adapt` does by default.
+
+    method: the objective of adaptation. head: "graph", on clips, or "linear" and "mlp" on statistics over time of each
+    video's clips. mixing: background mixing; without it the background term is plain temporal contrast, and teachers
+    teach on plain clips. warmstart_iterations, iterations: None settles on a number of epochs when the run begins.
+    reverse: adapt from the cache's target to its source. precision: of the graph head's matrix products while training
+    and measuring; auto: bf16 where the hardware has it, settled when the run begins. lambda_teacher, teacher_*,
+    prior_weight: see objectives/teacher.py. lambda_align: weight of what methods other than comix add to the source's
+    loss. select_by: the label-free score that selects a step. seeds: how many, starting at `seed`.
     """
 
     method: Method = "comix"
-    warmstart_iterations: int = 4000
-    iterations: int = 10000
+    head: HeadName = "graph"
+    statistics: str = "mean"
+    warmstart_iterations: int | None = 4000
+    iterations: int | None = 10000
     batch_size: int = 8
     lr: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 1e-7
     lambda_bgm: float = 0.1
     lambda_tpl: float = 0.01
+    lambda_teacher: float = 0.0
+    lambda_align: float = 1.0
     mixing: bool = True
     reverse: bool = False
     pseudo_threshold: float = 0.7
     temperature: float = 0.5
+    teacher_temperature: float = 0.2
+    teacher_momentum: float = 0.99
+    prior_weight: float = 0.0
     label_smoothing: float = 0.1
     hidden_dim: int = 256
     dropout: float = 0.1
     feature_norm: FeatureNorm = "domain"
     precision: HeadPrecision = "auto"
+    select_by: str = "infomax"
     eval_every: int = 250
     seed: int = 0
     seeds: int = 1
 
     def __post_init__(self) -> None:
         """Refuses values no run can have, naming the option."""
-        positive = ("batch_size", "hidden_dim", "eval_every", "seeds", "lr", "temperature")
+        positive = ("batch_size", "hidden_dim", "eval_every", "seeds", "lr", "temperature", "teacher_temperature")
         not_negative = (
-            "warmstart_iterations",
-            "iterations",
             "lambda_bgm",
             "lambda_tpl",
+            "lambda_teacher",
+            "lambda_align",
             "weight_decay",
             "seed",
         )
@@ -169,9 +186,13 @@ class AdaptRecipe:
             _require(getattr(self, name) > 0, name, getattr(self, name), "must be above 0")
         for name in not_negative:
             _require(getattr(self, name) >= 0, name, getattr(self, name), "must not be below 0")
-        for name in ("dropout", "momentum", "label_smoothing"):
+        for name in ("warmstart_iterations", "iterations"):
+            if (count := getattr(self, name)) is not None:
+                _require(count >= 0, name, count, "must not be below 0")
+        for name in ("dropout", "momentum", "label_smoothing", "teacher_momentum"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "must be in [0, 1)")
-        _require(0 <= self.pseudo_threshold <= 1, "pseudo_threshold", self.pseudo_threshold, "must be in [0, 1]")
+        for name in ("pseudo_threshold", "prior_weight"):
+            _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "must be in [0, 1]")
 
     def with_changes(self, changes: Mapping[str, Any]) -> AdaptRecipe:
         """This recipe with some fields set; None leaves a field as it is."""
@@ -188,17 +209,34 @@ class AdaptRecipe:
             "iterations",
             "lambda_bgm",
             "lambda_tpl",
+            "lambda_teacher",
+            "lambda_align",
             "mixing",
             "pseudo_threshold",
             "temperature",
+            "teacher_temperature",
+            "teacher_momentum",
+            "prior_weight",
         }
-        counts = {"seed", "seeds", "eval_every"}
+        counts = {"seed", "seeds", "eval_every", "select_by"}
         return {name: value for name, value in self.to_json().items() if name not in adapts | counts}
+
+    @property
+    def adapts(self) -> bool:
+        """Whether there is a second phase, on both domains."""
+        return self.method not in ("source-only", "target-supervised") and self.iterations != 0
 
     @property
     def uses_mixes(self) -> bool:
         """Whether adaptation draws background-mixed clips."""
-        return self.method == "comix" and self.mixing and self.lambda_bgm > 0 and self.iterations > 0
+        if not (self.adapts and self.mixing):
+            return False
+        return self.lambda_bgm > 0 or self.lambda_teacher > 0 if self.method == "comix" else self.method in STRONG_VIEWS
+
+    @property
+    def pooled(self) -> bool:
+        """Whether the head takes statistics of each video's clips instead of the clips."""
+        return self.head != "graph"
 
     @property
     def seed_list(self) -> tuple[int, ...]:
@@ -211,26 +249,8 @@ def _require(holds: bool, name: str, value: object, rule: str) -> None:
         raise ComixError(f"--{name.replace('_', '-')} {rule}, not {value}")
 
 
-# (λ_bgm, λ_tpl) of CoMix, section 4; the rest of the schedule is the same for all three.
-_PUBLISHED_LAMBDAS = {
-    "ucf-hmdb": (0.1, 0.01),
-    "hmdb-ucf": (0.1, 0.01),
-    "jester": (0.1, 0.1),
-    "epic": (0.01, 0.01),
-}
-
-ADAPT_PRESETS: Mapping[str, AdaptRecipe] = {
-    name: AdaptRecipe(lambda_bgm=bgm, lambda_tpl=tpl) for name, (bgm, tpl) in _PUBLISHED_LAMBDAS.items()
-}
-
-
-def adapt_preset(name: str | None) -> AdaptRecipe:
-    """The recipe of a preset; None gives the defaults. Raises ComixError on an unknown name."""
-    if name is None:
-        return AdaptRecipe()
-    if name not in ADAPT_PRESETS:
-        raise ComixError(f"there is no preset {name!r}", hint=f"presets: {', '.join(ADAPT_PRESETS)}")
-    return ADAPT_PRESETS[name]
+STRONG_VIEWS = ("self-training", "adamatch")
+"""Methods that teach on a second, harder view of a video: background-mixed clips, unless mixing is off."""
 
 
 def differences(ours: Any, theirs: Any, where: str = "") -> list[str]:

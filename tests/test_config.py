@@ -8,15 +8,14 @@ import pytest
 
 from builders import small_recipe
 from comix_fast.config import (
-    ADAPT_PRESETS,
     AdaptRecipe,
     ViewPlan,
-    adapt_preset,
     canonical_json,
     differences,
     digest,
 )
 from comix_fast.errors import ComixError
+from comix_fast.presets import ADAPT_PRESETS, RECOMMENDED, adapt_preset, settled_iterations
 
 
 def test_canonical_json_does_not_depend_on_order() -> None:
@@ -60,14 +59,36 @@ def test_views_as_typed() -> None:
 
 
 def test_presets_are_the_published_ones() -> None:
-    lambdas = {name: (recipe.lambda_bgm, recipe.lambda_tpl) for name, recipe in ADAPT_PRESETS.items()}
+    published = {name: recipe for name, recipe in ADAPT_PRESETS.items() if name.endswith("-published")}
+    lambdas = {
+        name.removesuffix("-published"): (recipe.lambda_bgm, recipe.lambda_tpl) for name, recipe in published.items()
+    }
     assert lambdas == {"ucf-hmdb": (0.1, 0.01), "hmdb-ucf": (0.1, 0.01), "jester": (0.1, 0.1), "epic": (0.01, 0.01)}
-    for recipe in ADAPT_PRESETS.values():
+    for recipe in published.values():
+        assert (recipe.head, recipe.method, recipe.lambda_teacher) == ("graph", "comix", 0.0)
         assert (recipe.warmstart_iterations, recipe.iterations, recipe.batch_size) == (4000, 10000, 8)
         assert (recipe.lr, recipe.momentum, recipe.weight_decay) == (0.01, 0.9, 1e-7)
         assert (recipe.temperature, recipe.pseudo_threshold, recipe.label_smoothing) == (0.5, 0.7, 0.1)
     with pytest.raises(ComixError, match=r"(?s)no preset 'kinetics'.*ucf-hmdb"):
         adapt_preset("kinetics")
+
+
+def test_what_is_recommended_is_the_default_and_every_other_preset() -> None:
+    assert adapt_preset(None) is RECOMMENDED
+    others = {name for name in ADAPT_PRESETS if not name.endswith("-published")}
+    assert others == {"recommended", "ucf-hmdb", "hmdb-ucf", "jester", "epic"}
+    assert all(ADAPT_PRESETS[name] == RECOMMENDED for name in others)
+
+
+def test_iterations_settle_on_the_published_epochs() -> None:
+    few = settled_iterations(RECOMMENDED, 60, 60)
+    assert (few.warmstart_iterations, few.iterations) == (400, 500)
+    many = settled_iterations(RECOMMENDED, 50_000, 60)
+    assert (many.warmstart_iterations, many.iterations) == (4000, 10000)
+    between = settled_iterations(RECOMMENDED, 1000, 1200)
+    assert (between.warmstart_iterations, between.iterations) == (22 * 1000 // 8, 56 * 1200 // 8)
+    asked = settled_iterations(replace(RECOMMENDED, iterations=7), 1000, 1200)
+    assert (asked.warmstart_iterations, asked.iterations) == (2750, 7)
 
 
 def test_warm_starts_may_be_shared_across_what_comes_after() -> None:

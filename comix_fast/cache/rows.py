@@ -29,7 +29,7 @@ _DAMAGED = "the file is damaged or has changed: delete it and run extract again"
 
 
 class Rows(Protocol):
-    """N rows of D float16 numbers."""
+    """N rows of D numbers, all float16 (as features are stored) or all float32 (what is computed from them)."""
 
     @property
     def dim(self) -> int:
@@ -43,13 +43,13 @@ class Rows(Protocol):
         """N."""
 
     def take(self, index: Tensor) -> Tensor:
-        """[…] int64 row numbers in [0, N), in any order and as often as wanted -> […, D] float16 on the rows' device.
+        """[…] int64 row numbers in [0, N), in any order and as often as wanted -> […, D] of their own type and device.
 
         Raises IndexError for numbers outside (on CUDA the device asserts), CacheError if a file can't be read.
         """
 
     def read(self, first: int, last: int) -> Tensor:
-        """Rows first … last − 1 -> [last − first, D] float16, perhaps a view: not to be written to."""
+        """Rows first … last − 1 -> [last − first, D] of their own type, perhaps a view: not to be written to."""
 
     def load(self, advance: Callable[[int], None]) -> Rows:
         """The rows in memory; `advance` hears how many more are there. Raises MemoryError if they find no room."""
@@ -62,11 +62,11 @@ class LoadedRows:
     """Rows in memory, the machine's or a device's."""
 
     def __init__(self, values: Tensor) -> None:
-        """values: [N, D] float16, kept and not copied."""
+        """values: [N, D] float16 or float32, kept and not copied."""
         self._values = values
         # Numpy copies rows on the calling thread. Torch shares so small a copy among its threads and waits for them: at
         # best half as long, but ten times as long on average where another core is slow to wake.
-        self._array: NDArray[np.float16] | None = values.numpy() if values.device.type == "cpu" else None
+        self._array: NDArray[np.float16 | np.float32] | None = values.numpy() if values.device.type == "cpu" else None
 
     @property
     def dim(self) -> int:

@@ -13,9 +13,10 @@ from rich.text import Text
 from comix_fast.cache import FeatureCache
 from comix_fast.cache.reader import DOMAINS, SPLITS
 from comix_fast.commands.machine import choose_device, set_threads
-from comix_fast.config import AdaptRecipe, adapt_preset, digest
+from comix_fast.config import AdaptRecipe, digest
 from comix_fast.console import Reporter
 from comix_fast.errors import ComixError
+from comix_fast.presets import adapt_preset
 from comix_fast.stages import ablation as ablation_stage
 from comix_fast.stages import adapt as stage
 from comix_fast.stages import runs as run_files

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from comix_fast.errors import ShapeError, WeightsError, first_few
+from comix_fast.errors import ShapeError
 from comix_fast.heads.dropout import dropout_factors
+from comix_fast.heads.head import UNDECIDED, Dropped, Head, Precision
 
-Precision = Literal["fp32", "bf16"]
 _PREFIXES = ("module.", "graph.", "weights.")
 
 
@@ -120,7 +120,7 @@ class _WithoutEffect(torch.autograd.Function):
         return gradients[0], *(torch.zeros_like(weight) for weight in ctx.saved_tensors)
 
 
-class TemporalGraph(nn.Module):
+class TemporalGraph(Head):
     """CoMix's head: graph convolutions in_dim → hidden → hidden → classes, mean over nodes.
 
     Takes [B, N, in_dim] float clip features in temporal order, any N ≥ 1; gives [B, n_classes] logits.
@@ -146,8 +146,7 @@ class TemporalGraph(nn.Module):
                 f"a temporal graph needs sizes of at least 1, not in_dim={in_dim}, hidden_dim={hidden_dim}, "
                 f"n_classes={n_classes}"
             )
-        self.in_dim = in_dim
-        self.hidden_dim = hidden_dim
+        self.in_dim, self.hidden_dim, self.n_classes = in_dim, hidden_dim, n_classes
         self.n_heads = n_heads
         self.gc1 = GraphConvolution(in_dim, hidden_dim, n_heads)
         self.gc2 = GraphConvolution(hidden_dim, hidden_dim, n_heads)
@@ -155,32 +154,8 @@ class TemporalGraph(nn.Module):
         self.dropout = dropout
         self.precision = precision
 
-    @classmethod
-    def side_by_side(cls, heads: Sequence[TemporalGraph]) -> TemporalGraph:
-        """A copy of R single heads of one shape as one of n_heads = R. Raises ShapeError if they differ."""
-        first, shapes = heads[0], [{name: value.shape for name, value in h.state_dict().items()} for h in heads]
-        if any(shape != shapes[0] or h.precision != first.precision for shape, h in zip(shapes, heads, strict=True)):
-            raise ShapeError("heads side by side must have one shape and one precision")
-        with torch.device("meta"):
-            joined = cls(
-                first.in_dim,
-                first.hidden_dim,
-                first.gc3.bias.shape[-1],
-                first.dropout,
-                first.precision,
-                n_heads=len(heads),
-            )
-        states = [head.state_dict() for head in heads]
-        stacked = {name: torch.stack([state[name] for state in states]) for name in states[0]}
-        joined.load_state_dict(stacked, assign=True)
-        return joined.requires_grad_(True)
-
-    def single(self, number: int) -> TemporalGraph:
-        """One of several heads, sharing its weights: a change of one shows in the other."""
-        with torch.device("meta"):
-            head = TemporalGraph(self.in_dim, self.hidden_dim, self.gc3.bias.shape[-1], self.dropout, self.precision)
-        head.load_state_dict({name: value[number] for name, value in self.state_dict().items()}, assign=True)
-        return head.train(self.training)
+    def alike(self, n_heads: int | None) -> Self:
+        return type(self)(self.in_dim, self.hidden_dim, self.n_classes, self.dropout, self.precision, n_heads)
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -192,34 +167,27 @@ class TemporalGraph(nn.Module):
             dropped = dropout_factors(x.shape, self.dropout, None, x.dtype, x.device)
         return x if dropped is None else x * dropped
 
-    def _check(self, x: Tensor) -> None:
-        lead = () if self.n_heads is None else (self.n_heads,)
-        if x.ndim != 3 + len(lead) or x.shape[:-3] != lead or x.shape[-1] != self.in_dim:
-            expected = ", ".join(["[" + str(lead[0]) if lead else "[B", *(["B"] if lead else []), "N"])
-            raise ShapeError(
-                f"the head takes {expected}, {self.in_dim}] clip features, not {list(x.shape)}",
-                hint="one row per clip: is this cache from another backbone?",
-            )
-
     def _nodes(self, x: Tensor, keep: Tensor | None = None, dropped: Tensor | None = None) -> Tensor:
         """The second layer."""
         scores, values = self.gc2.project(x, self._dtype)
         return self._activate(self.gc2, self.gc2.affinity(scores, keep).to(values.dtype) @ values, dropped)
 
-    def _logits(self, nodes: Tensor, keep: Tensor | None = None) -> Tensor:
-        """The third layer and the mean over (kept) nodes, [B, N, hidden] -> [B, classes].
+    def _mean_node(self, nodes: Tensor, keep: Tensor | None = None) -> Tensor:
+        """[B, N, hidden] -> [B, hidden]: the mean over (kept) nodes, in the weights' number format."""
+        nodes = nodes.to(self.gc3.bias.dtype)
+        if keep is None:
+            return nodes.mean(dim=-2)
+        share = keep.to(nodes.dtype) / keep.sum(dim=-1, keepdim=True)
+        return (share[..., None, :] @ nodes).squeeze(-2)
+
+    def classify(self, features: Tensor) -> Tensor:
+        """The third layer on the mean node, [B, hidden] -> [B, classes].
 
         An affinity's columns sum to 1, so the mean of A·v over nodes is the mean of v: the third layer's affinity
         decides nothing, and what is left is a linear map of the mean node. The published head computes it all.
         """
         layer = self.gc3
-        nodes = nodes.to(layer.bias.dtype)
-        if keep is None:
-            mean = nodes.mean(dim=-2)
-        else:
-            share = keep.to(nodes.dtype) / keep.sum(dim=-1, keepdim=True)
-            mean = (share[..., None, :] @ nodes).squeeze(-2)
-        logits = mean @ layer.weight + layer.bias[..., None, :]
+        logits = features @ layer.weight + layer.bias[..., None, :]
         if torch.is_grad_enabled():
             logits = _WithoutEffect.apply(logits, layer.w_one, layer.w_two)
         return logits
@@ -229,19 +197,23 @@ class TemporalGraph(nn.Module):
         scores, values = self.gc1.project(x, self._dtype)
         return self._activate(self.gc1, self.gc1.affinity(scores).to(values.dtype) @ values, dropped)
 
-    def hidden(self, x: Tensor) -> Tensor:
-        """[B, N, in_dim] -> [B, hidden_dim]: the mean over clips before the last layer, for retrieval."""
+    def features(self, x: Tensor, dropped: Dropped = UNDECIDED) -> Tensor:
+        """[B, N, in_dim] -> [B, hidden_dim]: the mean over clips before the last layer."""
         self._check(x)
-        return self._nodes(self._first(x)).to(self.gc3.bias.dtype).mean(dim=-2)
+        return self._mean_node(self._nodes(self._first(x, dropped[0]), None, dropped[1]))
 
-    def forward(self, x: Tensor, dropped: Sequence[Tensor | None] = (None, None)) -> Tensor:
-        """[B, N, in_dim] -> [B, n_classes] logits. dropped: factors of the two dropouts, [B, N, hidden_dim] each."""
-        self._check(x)
-        return self._logits(self._nodes(self._first(x, dropped[0]), None, dropped[1]))
+    def dropout_shape(self, n_videos: int, n_clips: int) -> tuple[int, ...]:
+        return n_videos, n_clips, self.hidden_dim
 
-    def two_speeds(
-        self, x: Tensor, slow: Tensor, dropped: Sequence[Tensor | None] = (None, None)
-    ) -> tuple[Tensor, Tensor]:
+    @property
+    def last_weights(self) -> Tensor:
+        return self.gc3.weight.mT
+
+    @property
+    def title(self) -> str:
+        return "temporal graph"
+
+    def two_speeds(self, x: Tensor, slow: Tensor, dropped: Dropped = UNDECIDED) -> tuple[Tensor, Tensor]:
         """Logits of all clips ("fast") and of the clips of the slow view, both [B, n_classes].
 
         slow: [n] int64 clip numbers, or [N] bool, which clips it has. dropped: factors of the two dropouts,
@@ -259,32 +231,18 @@ class TemporalGraph(nn.Module):
         both = product.reshape(*x.shape[:-3], 2 * n_videos, n_nodes, product.shape[-1])
         nodes = self._activate(self.gc1, both, dropped[0])
         keep = torch.stack([torch.ones_like(keep), keep], dim=-2).repeat(*([1] * (keep.ndim - 1)), n_videos, 1)
-        logits = self._logits(self._nodes(nodes, keep, dropped[1]), keep)
+        logits = self.classify(self._mean_node(self._nodes(nodes, keep, dropped[1]), keep))
         logits = logits.reshape(*x.shape[:-3], n_videos, 2, logits.shape[-1])
         return logits[..., 0, :], logits[..., 1, :]
 
-    def load_published(self, state_dict: Mapping[str, Tensor]) -> TemporalGraph:
+    def load_published(self, state_dict: Mapping[str, Tensor]) -> Self:
         """Loads gc{1,2,3}.{weight,bias,w_one,w_two}, with or without "module." and "graph." before them.
 
         Raises WeightsError when keys are missing, unknown or of another shape.
         """
-        given = {_without_prefixes(name): torch.as_tensor(value) for name, value in state_dict.items()}
-        expected = self.state_dict()
-        missing, unknown = sorted(expected.keys() - given.keys()), sorted(given.keys() - expected.keys())
-        if missing or unknown:
-            raise WeightsError(
-                "these are not the weights of a temporal graph",
-                [f"missing: {first_few(missing) or 'none'}", f"unknown: {first_few(unknown) or 'none'}"],
-            )
-        wrong = [
-            f"{name}: {list(given[name].shape)}, expected {list(value.shape)}"
-            for name, value in expected.items()
-            if given[name].shape != value.shape
-        ]
-        if wrong:
-            raise WeightsError("the weights have other sizes than this head", wrong)
-        self.load_state_dict(given)
-        return self
+        return super().load_published(
+            {_without_prefixes(name): torch.as_tensor(value) for name, value in state_dict.items()}
+        )
 
 
 def _without_prefixes(name: str) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from comix_fast.errors import ShapeError
-from comix_fast.heads import TemporalGraph
+from comix_fast.heads import Head
 from comix_fast.losses.contrastive import Number, supervised_contrastive
 from comix_fast.losses.pseudo_label import PseudoLabels, pseudo_labels
 
@@ -36,7 +36,7 @@ def classification_loss(logits: Tensor, labels: Tensor, label_smoothing: Number 
 
 
 def comix_loss(
-    head: TemporalGraph,
+    head: Head,
     source: Tensor,
     target: Tensor,
     source_mixed: Tensor | None,
@@ -57,7 +57,7 @@ def comix_loss(
         clips over a background of the other domain, or None for both: then the background term is plain
         temporal contrast (TCL).
     labels: [B] int64, the source's classes; slow_index: [n] int64, the clips of the slow view, or [N] bool.
-    dropped: the head's dropout factors, see TemporalGraph.two_speeds; the streams' order is source, target, mixed
+    dropped: the head's dropout factors, see Head.two_speeds; the streams' order is source, target, mixed
         source, mixed target. None: drawn, if the head is in train mode.
     R heads side by side (head.n_heads): every tensor has R in front, every number may be [R], every term is [R].
     A term whose λ is the number 0 is not computed.

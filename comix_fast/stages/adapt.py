@@ -16,10 +16,12 @@ from comix_fast.config import AdaptRecipe, digest
 from comix_fast.console import Reporter
 from comix_fast.errors import CacheError, RunError
 from comix_fast.files import held_lock, write_json
+from comix_fast.presets import settled_iterations
 from comix_fast.stages import runs
-from comix_fast.stages.bank import Banks, FeatureBank, MemoryUse, feature_norms, load_banks
+from comix_fast.stages.bank import Banks, MemoryUse, load_banks
 from comix_fast.stages.results import summarise_run
 from comix_fast.stages.runs import RunFolder
+from comix_fast.stages.seen import Seen
 from comix_fast.stages.works import Task, Work, train_all
 
 
@@ -67,19 +69,16 @@ def run_all(
     place = torch.device(device)
     (reverse,) = {recipe.reverse for recipe in recipes.values()}
     banks = load_banks(cache, mixed, reverse, memory=memory, reporter=reporter)
-    norms = {
-        norm: feature_norms(banks, norm) for norm in dict.fromkeys(recipe.feature_norm for recipe in recipes.values())
-    }
-    banks = _features_on(banks, place)
-    norms = {name: (source.to(place), target.to(place)) for name, (source, target) in norms.items()}
+    seen = Seen(banks, place, reporter)
     # Of many runs their folder is held: one lock for each would be as many open files.
     (held,) = recipes if len(recipes) == 1 else {root.parent for root in recipes}
     with writing_to(held):
         tasks = []
-        for root, recipe in ((root, _settled(recipe, place)) for root, recipe in recipes.items()):
-            folder = RunFolder.make(root, _meta(recipe, cache, banks, place))
+        for root, recipe in ((root, _settled(recipe, banks, place)) for root, recipe in recipes.items()):
+            views = seen.banks(recipe)
+            folder = RunFolder.make(root, _meta(recipe, cache, views, place))
             key = digest(runs.identity(folder.meta))
-            tasks.append(Task(recipe, banks, norms[recipe.feature_norm], folder, place, key))
+            tasks.append(Task(recipe, views, seen.norms(recipe), folder, place, key))
             folder.save_norms(*tasks[-1].norms)
         works = [Work(task, seed) for task in tasks for seed in task.recipe.seed_list]
         train_all(works, reporter)
@@ -90,23 +89,14 @@ def run_all(
     return [task.folder for task in tasks], lost
 
 
-def _settled(recipe: AdaptRecipe, device: torch.device) -> AdaptRecipe:
+def _settled(recipe: AdaptRecipe, banks: Banks, device: torch.device) -> AdaptRecipe:
+    recipe = settled_iterations(recipe, len(banks.source.ids), len(banks.target.ids))
+    if recipe.pooled:
+        # One row a video: so little arithmetic that nothing is won by rounding it.
+        return replace(recipe, precision="fp32")
     if recipe.precision != "auto":
         return recipe
     return replace(recipe, precision="bf16" if has_bf16_units(device) else "fp32")
-
-
-def _features_on(banks: Banks, device: torch.device) -> Banks:
-    """The features on the device that trains; labels and row numbers, which draws are made of, stay on the CPU."""
-    if device.type == "cpu":
-        return banks
-
-    def moved(bank: FeatureBank) -> FeatureBank:
-        return replace(bank, clips=bank.clips.to(device), mixed=None if bank.mixed is None else bank.mixed.to(device))
-
-    target = moved(banks.target)
-    measured = target if banks.measured is banks.target else moved(banks.measured)
-    return banks._replace(source=moved(banks.source), target=target, measured=measured)
 
 
 def writing_to(root: Path) -> contextlib.AbstractContextManager[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -236,13 +237,27 @@ def gigabytes(n_bytes: int) -> str:
 
 
 class Banks(NamedTuple):
-    """What a run trains on and is measured on. transductive: every measured video is a training one, unlabelled."""
+    """What a run trains on and is measured on. transductive: every measured video is a training one, unlabelled.
+
+    held_out: labelled source videos that no head learns, for label-free scores that want some; None if none are listed.
+    """
 
     source: FeatureBank
     target: FeatureBank
     measured: FeatureBank
     transductive: bool
     names: tuple[str, str]
+    held_out: FeatureBank | None = None
+
+    def each(self, change: Callable[[FeatureBank], FeatureBank]) -> Banks:
+        """Every bank changed, those that are one and the same just once."""
+        target = change(self.target)
+        return self._replace(
+            source=change(self.source),
+            target=target,
+            measured=target if self.measured is self.target else change(self.measured),
+            held_out=None if self.held_out is None else change(self.held_out),
+        )
 
 
 def load_banks(
@@ -267,28 +282,56 @@ def load_banks(
             f"{len(unlabelled):,} source videos have no label: {first_few(unlabelled)}",
             hint="the source must be labelled; --reverse needs labels in both domains",
         )
-    mapped = [map_bank(cache, train[domain], mixed) for domain in (source_domain, target_domain)]
+    mapped = {domain: map_bank(cache, train[domain], mixed) for domain in (source_domain, target_domain)}
     if cache.has_test(target_domain):
-        mapped.append(map_bank(cache, cache.videos(target_domain, "test"), mixed=False))
-    source, target, *tested = _settled(mapped, memory, reporter or Silent())
-    measured = tested[0] if tested else target
-    transductive = set(measured.ids) <= set(target.ids)
-    return Banks(source, target, measured, transductive, (cache.names[source_domain], cache.names[target_domain]))
+        mapped["measured"] = map_bank(cache, cache.videos(target_domain, "test"), mixed=False)
+    if held_out := _unseen(cache, source_domain, train[source_domain]):
+        mapped["held out"] = map_bank(cache, held_out, mixed=False)
+    banks = dict(zip(mapped, _settled(list(mapped.values()), memory, reporter or Silent()), strict=True))
+    target = banks[target_domain]
+    measured = banks.get("measured", target)
+    return Banks(
+        banks[source_domain],
+        target,
+        measured,
+        transductive=set(measured.ids) <= set(target.ids),
+        names=(cache.names[source_domain], cache.names[target_domain]),
+        held_out=banks.get("held out"),
+    )
 
 
-def feature_norms(banks: Banks, norm: FeatureNorm) -> tuple[Standardise, Standardise]:
+def _unseen(cache: FeatureCache, domain: str, train: Sequence[CachedVideo]) -> list[CachedVideo]:
+    """Labelled videos of a domain's test list that are not among its training videos."""
+    if not cache.has_test(domain):
+        return []
+    learnt = {video.id for video in train}
+    return [video for video in cache.videos(domain, "test") if video.label is not None and video.id not in learnt]
+
+
+def feature_norms(banks: Banks, norm: FeatureNorm, size: float | None = None) -> tuple[Standardise, Standardise]:
     """How source and target features are standardised before the head, no label used.
 
     source: both by the source's statistics; domain: each by its own (the idea of AdaBN, Li et al. 2016);
-    none: as they are. Standardised features are brought back to the root mean square of the source's raw ones:
-    the head's affinities are products of features with themselves, and at unit variance in 1024 dimensions they
-    start out saturated, so that some seeds never leave their first loss at the published learning rate.
+    none: as they are. size: the root mean square that standardised features are brought to; None: that of the source's
+    raw ones. The graph head's affinities are products of features with themselves, and at unit variance in 1024
+    dimensions they start out saturated, so that some seeds never leave their first loss at the published learning rate.
     """
     if norm == "none":
         width, device = banks.source.clips.dim, banks.source.clips.device
         identity = Standardise(torch.zeros(width, device=device), torch.ones(width, device=device))
         return identity, identity
     source = banks.source.standardise()
-    size = float((source.mean.square() + source.std.square()).mean().sqrt())
+    if size is None:
+        size = float((source.mean.square() + source.std.square()).mean().sqrt())
     target = banks.target.standardise() if norm == "domain" else source
     return source.times(size), target.times(size)
+
+
+POOLED_NORM = 512.0
+"""Mean squared length of a standardised row of pooled statistics, whatever its width: softmax regression by SGD is
+stable up to some product of learning rate and squared length, and at the published rate of 0.01 this is well inside."""
+
+
+def pooled_size(width: int) -> float:
+    """The root mean square of the features of such a row."""
+    return math.sqrt(POOLED_NORM / width)

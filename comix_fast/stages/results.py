@@ -16,32 +16,46 @@ Line = Mapping[str, Any]
 
 
 def method_name(recipe: AdaptRecipe) -> str:
-    """The method as tables name it: its parts, after CoMix's ablation (Table 4 there)."""
-    if recipe.method != "comix" or not recipe.iterations:
-        return recipe.method if recipe.method != "comix" else "source-only"
+    """The method as tables name it: CoMix's parts, after its ablation (Table 4 there), and the teacher."""
+    if not recipe.adapts:
+        return recipe.method if recipe.method == "target-supervised" else "source-only"
+    if recipe.method != "comix":
+        return f"+ {recipe.method}"
     parts = []
     if recipe.lambda_bgm:
         parts.append("BGM" if recipe.mixing else "TCL")
     if recipe.lambda_tpl:
         parts.append("TPL")
+    if recipe.lambda_teacher:
+        parts.append("teacher")
     return "+ " + " + ".join(parts) if parts else "+ nothing (source loss alone)"
 
 
-def chosen_steps(lines: Sequence[Line]) -> dict[str, dict[str, Any]]:
-    """Of one seed's evaluations of one phase: the step of each choice and its accuracy. Ties go to the earlier."""
+def score_of(line: Line, name: str) -> float | None:
+    """A label-free score of one evaluation; None where it was not to be had."""
+    value = line.get("scores", line).get(name)
+    return None if value is None else float(value)
+
+
+def chosen_steps(lines: Sequence[Line], select_by: str) -> dict[str, dict[str, Any]]:
+    """Of one seed's evaluations of one phase: the step of each choice and its accuracy. Ties go to the earlier.
+
+    select_by: the label-free score; where no step has it the last one is selected.
+    """
+    scored = [line for line in lines if score_of(line, select_by) is not None]
     if "infomax" not in lines[-1]:
         picked = dict.fromkeys(CHOICES, lines[-1])
     else:
         picked = {
             "last": lines[-1],
-            "selected": max(lines, key=lambda line: line["infomax"]),
+            "selected": max(scored, key=lambda line: score_of(line, select_by) or 0.0) if scored else lines[-1],
             "oracle": max(lines, key=lambda line: line["target_accuracy"] or 0.0),
         }
     return {
         name: {
             "iteration": line["iteration"],
             "accuracy": line["target_accuracy"],
-            "score": line.get("infomax"),
+            "score": score_of(line, select_by),
         }
         for name, line in picked.items()
     }
@@ -60,7 +74,7 @@ def summarise_run(run: RunFolder) -> dict[str, Any]:
         steps = {}
         for seed, lines in per_seed.items():
             if mine := [line for line in lines if line["phase"] == phase]:
-                steps[seed] = chosen_steps(mine)
+                steps[seed] = chosen_steps(mine, run.recipe.select_by)
         if steps:
             rows.append({"name": names[phase], "phase": phase, **_over_seeds(steps)})
     kept = ("source", "target", "transductive", "n_labelled", "cache", "cache_key", "warnings", "notes")
@@ -68,7 +82,7 @@ def summarise_run(run: RunFolder) -> dict[str, Any]:
         "measured_on": measured_on(run.meta),
         "seeds": list(run.recipe.seed_list),
         **{name: run.meta[name] for name in kept},
-        "selection": "infomax on the target's unlabelled training videos",
+        "selection": f"{run.recipe.select_by} on the target's unlabelled training videos",
         "rows": rows,
     }
 

@@ -15,11 +15,12 @@ from comix_fast.cache.reader import FeatureCache
 from comix_fast.config import digest
 from comix_fast.errors import ComixError, RunError
 from comix_fast.files import write_json
-from comix_fast.heads import TemporalGraph
+from comix_fast.heads import Head
 from comix_fast.retrieval import Embeddings, IndexChoice, RetrievalResult, evaluate
 from comix_fast.stages import runs
 from comix_fast.stages.bank import Banks, FeatureBank, Standardise, load_banks
 from comix_fast.stages.runs import RunFolder
+from comix_fast.stages.seen import Seen
 
 BACKBONE = "backbone"
 DEFAULT_K = 5
@@ -115,8 +116,8 @@ def mean_features(bank: FeatureBank) -> Tensor:
 
 
 @torch.inference_mode()
-def hidden_means(head: TemporalGraph, bank: FeatureBank, norm: Standardise, batch: int = 128) -> Tensor:
-    """[V, hidden] float32: the head's mean hidden vector of every video's test clips."""
+def hidden_means(head: Head, bank: FeatureBank, norm: Standardise, batch: int = 128) -> Tensor:
+    """[V, E] float32: the head's embedding of every video's test clips, see Head.hidden."""
     head.eval()
     return torch.cat([head.hidden(norm(bank.clips.take(rows))) for rows in torch.split(bank.bin_first, batch)])
 
@@ -135,7 +136,7 @@ def _head_spaces(cache: FeatureCache, banks: Banks, run: RunFolder, seed: int) -
         )
     if run.recipe.method == "target-supervised":
         raise RunError(f"{run.root} is a target-supervised bound, which keeps no heads", hint="give another run")
-    norms = run.load_norms()
+    norms, banks = run.load_norms(), Seen(banks).banks(run.recipe)
     files = run.seed(seed)
     spaces: dict[str, dict[str, Embeddings]] = {}
     for name in (runs.SOURCE_ONLY, runs.LAST, runs.SELECTED):

@@ -8,6 +8,7 @@ runs/<name>/
   seed-0/checkpoint.safetensors              what resuming needs; gone when the seed is finished
   seed-0/{source-only,last,selected}.safetensors   heads
   seed-0/predictions.csv   id, label and predicted class of every measured video
+  seed-0/oracle.json       what the step with the best target accuracy predicts, for tables; no head of it is kept
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from torch import Tensor
 from comix_fast.config import AdaptRecipe, differences
 from comix_fast.errors import RunError
 from comix_fast.files import remove_partial, whole_file, write_json
-from comix_fast.heads import TemporalGraph
+from comix_fast.heads import Head, make_head
 from comix_fast.stages.bank import Standardise
 
 RUN_FORM = "1"
@@ -36,6 +37,7 @@ NORM = "norm.safetensors"
 RESULTS = "results.json"
 METRICS = "metrics.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
+ORACLE = "oracle.json"
 SOURCE_ONLY, LAST, SELECTED = "source-only", "last", "selected"
 
 
@@ -71,7 +73,9 @@ def read_json(path: Path) -> Any:
 
 def identity(meta: Mapping[str, Any]) -> dict[str, Any]:
     """What decides the bytes of a run's heads: of its meta, the recipe but for the number of seeds, and the inputs."""
-    recipe = {name: value for name, value in meta["recipe"].items() if name not in ("seed", "seeds")}
+    # Fields that a recipe has gained since are at what they were before there was a choice.
+    whole = AdaptRecipe(**meta["recipe"]).to_json()
+    recipe = {name: value for name, value in whole.items() if name not in ("seed", "seeds")}
     since = {"device": meta.get("device", "cpu"), "draws": meta.get("draws", "1")}
     return {name: meta[name] for name in ("form", "cache_key", "dataset")} | since | {"recipe": recipe}
 
@@ -163,9 +167,10 @@ class RunFolder:
         """The folder of one seed; made when something is written to it."""
         return SeedFolder(self.root / f"seed-{seed}")
 
-    def new_head(self) -> TemporalGraph:
-        """A head of this run's sizes, its weights not loaded."""
-        return TemporalGraph(
+    def new_head(self) -> Head:
+        """A head of this run's kind and sizes, its weights not loaded."""
+        return make_head(
+            self.recipe.head,
             int(self.meta["in_dim"]),
             self.recipe.hidden_dim,
             len(self.meta["classes"]),
@@ -173,7 +178,7 @@ class RunFolder:
             "bf16" if self.recipe.precision == "bf16" else "fp32",
         )
 
-    def load_head(self, seed: int, name: str) -> TemporalGraph:
+    def load_head(self, seed: int, name: str) -> Head:
         """The source-only, last or selected head of a seed, in eval mode."""
         tensors, _ = load_tensors(self.root / f"seed-{seed}" / f"{name}.safetensors")
         return self.new_head().load_published(tensors).eval()

@@ -17,36 +17,49 @@ from torch import Tensor
 
 from comix_fast.config import AdaptRecipe
 from comix_fast.errors import RunError
-from comix_fast.heads import TemporalGraph, dropout_factors
-from comix_fast.losses import LossTerms, classification_loss, comix_loss
+from comix_fast.heads import Dropped, Head, dropout_factors
+from comix_fast.objectives import Batch, Objective, SourceOnly, Terms
 from comix_fast.stages.bank import Standardise
 from comix_fast.stages.batches import CHUNK, Draws
-from comix_fast.stages.sampling import derived_seed
+from comix_fast.stages.sampling import derived_seed, generator_for
 
-_NUMBERS = ("lambda_bgm", "lambda_tpl", "pseudo_threshold", "temperature", "label_smoothing")
-"""What heads side by side may each have their own of; comix_loss takes them by these names."""
+_NUMBERS = (
+    "lambda_bgm",
+    "lambda_tpl",
+    "lambda_teacher",
+    "lambda_align",
+    "pseudo_threshold",
+    "temperature",
+    "teacher_temperature",
+    "teacher_momentum",
+    "label_smoothing",
+)
+"""What heads side by side may each have their own of; objectives take them by these names."""
+OF_OBJECTIVE = "objective."
+"""Before the names of what an objective learns, where a head's parameters are kept beside it."""
 
 
 class Progressed(NamedTuple):
-    """A head after an iteration: how many are done, and the mean of each loss term since the last report."""
+    """A head after an iteration: how many are done, the mean of each loss term since the last report, its objective."""
 
     iteration: int
     losses: dict[str, float]
+    objective: Objective | None = None
 
 
-Reported = Callable[[TemporalGraph, torch.optim.SGD, Progressed], None]
+Reported = Callable[[Head, torch.optim.SGD, Progressed], None]
 
 
 @dataclass(frozen=True, eq=False)
 class Member:
     """One head to train from iteration `begin` to `iterations` of a phase.
 
-    head: as it begins, not changed itself; momentum: its optimiser's, by parameter, where it goes on.
+    head, objective: as they begin, not changed themselves; momentum: the optimiser's, by parameter, where it goes on.
     reported: called every report_every iterations and after the last with the head as it is then, in eval mode; if it
         raises RunError, this head alone is given up.
     """
 
-    head: TemporalGraph
+    head: Head
     recipe: AdaptRecipe
     seed: int
     phase: str
@@ -57,24 +70,31 @@ class Member:
     reported: Reported
     begin: int = 0
     momentum: dict[str, Tensor] = field(default_factory=dict)
+    objective: Objective = field(default_factory=SourceOnly)
 
     @property
     def shape(self) -> tuple[Any, ...]:
         """What heads must have in common to train side by side."""
-        recipe, slow = self.recipe, self.phase == "adapt"
-        sizes = tuple(tuple(value.shape) for value in self.head.state_dict().values())
+        modules = (self.head, self.objective)
+        sizes = tuple(tuple(value.shape) for module in modules for value in module.state_dict().values())
         streams = tuple((id(stream.features), stream.domain) for stream in self.draws.streams)
         # Drawn, not the recipe's batch size: of a list that is shorter a batch is all of it.
         batches = tuple(tuple(rows.shape) for rows in self.draws.chunk(0).rows)
-        terms = (recipe.lambda_bgm > 0, recipe.lambda_tpl > 0) if slow else ()
-        when = (slow, self.begin, self.iterations, self.report_every)
-        return sizes, self.head.precision, streams, batches, terms, when
+        kinds = tuple((type(module), module.kind) for module in modules)
+        return sizes, kinds, streams, batches, (self.begin, self.iterations, self.report_every)
 
 
-def new_optimiser(head: TemporalGraph, recipe: AdaptRecipe) -> torch.optim.SGD:
+def trained(head: Head, objective: Objective) -> dict[str, torch.nn.Parameter]:
+    """What an optimiser updates: the head's parameters by name, the objective's with OF_OBJECTIVE before theirs."""
+    named = dict(head.named_parameters())
+    named |= {OF_OBJECTIVE + name: value for name, value in objective.named_parameters()}
+    return {name: value for name, value in named.items() if value.requires_grad}
+
+
+def new_optimiser(head: Head, recipe: AdaptRecipe, objective: Objective | None = None) -> torch.optim.SGD:
     """SGD with momentum, as published; fused, since a plain update is a third of the step's time."""
     return torch.optim.SGD(
-        head.parameters(),
+        trained(head, objective or SourceOnly()).values(),
         lr=recipe.lr,
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
@@ -92,17 +112,23 @@ class Stack:
 
     def __init__(self, members: Sequence[Member]) -> None:
         self.members = tuple(members)
-        self.heads = TemporalGraph.side_by_side([member.head for member in members]).train()
-        self.single = [self.heads.single(number) for number in range(len(members))]
-        self._optimisers = [
-            new_optimiser(head, member.recipe) for head, member in zip(self.single, members, strict=True)
+        heads, objectives = [member.head for member in members], [member.objective for member in members]
+        self.heads = type(heads[0]).side_by_side(heads).train()
+        self.objective = type(objectives[0]).side_by_side(objectives).train()
+        self.single = [
+            (self.heads.single(number), self.objective.single(number)) for number in range(len(self.members))
         ]
-        for head, optimiser, member in zip(self.single, self._optimisers, members, strict=True):
-            for name, parameter in head.named_parameters():
+        self._trained = [list(trained(*single).values()) for single in self.single]
+        self._optimisers = [
+            new_optimiser(head, member.recipe, objective)
+            for (head, objective), member in zip(self.single, members, strict=True)
+        ]
+        for single, optimiser, member in zip(self.single, self._optimisers, members, strict=True):
+            for name, parameter in trained(*single).items():
                 if name in member.momentum:
                     # Copied: the optimiser writes into it.
                     optimiser.state[parameter]["momentum_buffer"] = member.momentum[name].clone()
-        self._device = self.heads.gc1.bias.device
+        self._device = self.heads.device
         self._drawn: tuple[int, list[Any]] = (-1, [])
         self._numbers = {name: self._number(name) for name in _NUMBERS}
         self._norms = [[member.norms[domain] for member in members] for domain in (0, 1)]
@@ -121,8 +147,8 @@ class Stack:
                 break
             terms = self.step(iteration)
             since += 1
-            for name, value in _logged(terms).items():
-                sums[name] = sums[name] + value if name in sums else value
+            for name, value in terms.items():
+                sums[name] = sums[name] + value.detach() if name in sums else value.detach()
             done = iteration + 1
             if done % first.report_every == 0 or done == first.iterations:
                 means = {name: (value / since).tolist() for name, value in sums.items()}
@@ -132,26 +158,29 @@ class Stack:
                     break
         return [(self.members[number], error) for number, error in lost.items()]
 
-    def step(self, iteration: int) -> LossTerms:
+    def step(self, iteration: int) -> Terms:
         """One update of every head; terms are [R]. No other iteration need have gone before, beside the weights."""
-        terms = self._loss(iteration)
+        batch = self._batch(iteration)
+        terms: Terms = self.objective(self.heads, batch)
         # A head's loss depends on its own weights alone, so the sum's gradient is every head's own.
-        terms.total.sum().backward()  # type: ignore[no-untyped-call]
-        joined = list(self.heads.parameters())
-        for number, (head, optimiser, member) in enumerate(
-            zip(self.single, self._optimisers, self.members, strict=True)
+        terms["total"].sum().backward()  # type: ignore[no-untyped-call]
+        joined = list(trained(self.heads, self.objective).values())
+        for number, (mine, optimiser, member) in enumerate(
+            zip(self._trained, self._optimisers, self.members, strict=True)
         ):
-            for parameter, all_heads in zip(head.parameters(), joined, strict=True):
+            for parameter, all_heads in zip(mine, joined, strict=True):
                 parameter.grad = None if all_heads.grad is None else all_heads.grad[number]
             for group in optimiser.param_groups:
                 group["lr"] = cosine_lr(member.recipe.lr, iteration, member.iterations)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
-        self.heads.zero_grad(set_to_none=True)
+        for parameter in joined:
+            parameter.grad = None
+        self.objective.after_step(self.heads, batch)
         return terms
 
     def _report(self, done: int, means: dict[str, list[float]], lost: dict[int, RunError]) -> None:
-        for number, (head, optimiser, member) in enumerate(
+        for number, ((head, objective), optimiser, member) in enumerate(
             zip(self.single, self._optimisers, self.members, strict=True)
         ):
             if number in lost:
@@ -164,35 +193,31 @@ class Stack:
                         f"{losses}",
                         hint="try a lower --lr or smaller λs, or --feature-norm domain",
                     )
-                member.reported(head.eval(), optimiser, Progressed(done, losses))
+                member.reported(head.eval(), optimiser, Progressed(done, losses, objective))
             except RunError as error:
                 lost[number] = error
 
-    def _loss(self, iteration: int) -> LossTerms:
+    def _batch(self, iteration: int) -> Batch:
         rows, labels, slow = self._draw(iteration)
         streams = self.members[0].draws.streams
         given = [
             self._features(stream.features.take(index), stream.domain)
             for stream, index in zip(streams, rows, strict=True)
         ]
-        n_videos = sum(part.shape[1] for part in given)
-        if slow is None:
-            dropped = self._dropped(iteration, n_videos, rows[0].shape[2])
-            cls = classification_loss(self.heads(given[0], dropped), labels, self._numbers["label_smoothing"])
-            zero = torch.zeros_like(cls)
-            return LossTerms(cls, zero, zero, cls)
-        source, target, source_mixed, target_mixed = [*given, None, None][:4]
-        assert source is not None and target is not None
-        return comix_loss(
-            self.heads,
+        source, target, source_mixed, target_mixed = [*given, None, None, None][:4]
+        assert source is not None
+        first = self.members[0]
+        return Batch(
             source,
             target,
             source_mixed,
             target_mixed,
             labels,
             slow,
-            **self._numbers,
-            dropped=self._dropped(iteration, 2 * n_videos, rows[0].shape[2]),
+            progress=iteration / first.iterations,
+            numbers=self._numbers,
+            dropped=lambda what, n_videos: self._dropped(iteration, what, n_videos, rows[0].shape[2]),
+            uniform=lambda what, shape: self._uniform(iteration, what, shape),
         )
 
     def _draw(self, iteration: int) -> tuple[list[Tensor], Tensor, Tensor | None]:
@@ -219,18 +244,24 @@ class Stack:
             values = torch.stack([norm(part) for norm, part in zip(norms, taken, strict=True)])
         return values.to(torch.bfloat16) if self.heads.precision == "bf16" else values
 
-    def _dropped(self, iteration: int, n_videos: int, n_clips: int) -> Sequence[Tensor | None]:
-        if not any(member.recipe.dropout for member in self.members):
+    def _dropped(self, iteration: int, what: str, n_videos: int, n_clips: int) -> Dropped:
+        shape = self.heads.dropout_shape(n_videos, n_clips)
+        if shape is None or not any(member.recipe.dropout for member in self.members):
             return None, None
-        shape = (2, n_videos, n_clips, self.heads.hidden_dim)
         dtype = torch.bfloat16 if self.heads.precision == "bf16" else torch.float32
         # Heads of one seed, as in a grid, drop the same.
         keys = [(member.seed, member.phase, member.recipe.dropout) for member in self.members]
         drawn = {}
         for seed, phase, probability in set(keys):
-            generator = torch.Generator(self._device).manual_seed(derived_seed(seed, phase, "dropout", iteration))
-            drawn[seed, phase, probability] = dropout_factors(shape, probability, generator, dtype)
+            key = (seed, phase, "dropout", iteration, *([what] if what else []))
+            generator = torch.Generator(self._device).manual_seed(derived_seed(*key))
+            drawn[seed, phase, probability] = dropout_factors((2, *shape), probability, generator, dtype)
         return tuple(torch.stack([drawn[key] for key in keys], dim=1))
+
+    def _uniform(self, iteration: int, what: str, shape: Sequence[int]) -> Tensor:
+        """[R, *shape] in [0, 1); heads of one seed draw the same."""
+        generators = [generator_for(member.seed, member.phase, what, iteration) for member in self.members]
+        return torch.stack([torch.rand(*shape, generator=generator) for generator in generators]).to(self._device)
 
     def _number(self, name: str) -> float | Tensor:
         """A field of the recipes: one number if they agree, else [R]."""
@@ -238,10 +269,3 @@ class Stack:
         if len(set(values)) == 1:
             return values[0]
         return torch.tensor(values, device=self._device)
-
-
-def _logged(terms: LossTerms) -> dict[str, Tensor]:
-    values = {name: getattr(terms, name).detach() for name in ("cls", "bgm", "tpl", "total")}
-    if terms.pseudo is not None:
-        values["confident"] = terms.pseudo.confident.float().mean(dim=-1)
-    return values

@@ -11,7 +11,7 @@ from torch import Tensor
 from comix_fast.config import AdaptRecipe
 from comix_fast.console import Advance
 from comix_fast.errors import CacheError, RunError
-from comix_fast.heads import TemporalGraph
+from comix_fast.heads import Head
 from comix_fast.stages.bank import Banks, FeatureBank, Standardise
 from comix_fast.stages.batches import SupervisedDraws
 from comix_fast.stages.measuring import accuracy, predict_logits
@@ -35,7 +35,7 @@ class Bound:
     banks: Banks
     norms: tuple[Standardise, Standardise]
     seed: int
-    head: TemporalGraph
+    head: Head
 
     @property
     def n_heads(self) -> int:
@@ -61,8 +61,16 @@ class Bound:
         ]
 
 
-def bounds(wanted: Sequence[Bound], advance: Advance, of_heads: int | None = None) -> list[float | RunError]:
-    """Accuracies in [0, 1], one per bound, all heads trained together as the warm-start is; RunError if one was lost.
+@dataclass(frozen=True, eq=False)
+class Bounded:
+    """What a bound came to. accuracy: in [0, 1]; predicted: [V] int64, the class of every measured video."""
+
+    accuracy: float
+    predicted: Tensor
+
+
+def bounds(wanted: Sequence[Bound], advance: Advance, of_heads: int | None = None) -> list[Bounded | RunError]:
+    """One result per bound, all heads trained together as the warm-start is; RunError if one was lost.
 
     advance: called with 1 for every head trained, see Bound.n_heads; of_heads: as train_together takes it.
     Raises CacheError if target labels are missing or there are fewer than two videos to split.
@@ -81,8 +89,8 @@ def bounds(wanted: Sequence[Bound], advance: Advance, of_heads: int | None = Non
                     phase=phase,
                     draws=SupervisedDraws(train_on, bound.recipe.batch_size, bound.seed, phase, domain=1),
                     norms=bound.norms,
-                    iterations=bound.recipe.warmstart_iterations,
-                    report_every=bound.recipe.warmstart_iterations,
+                    iterations=bound.recipe.warmstart_iterations or 0,
+                    report_every=bound.recipe.warmstart_iterations or 1,
                     reported=logits[number].reported(predict_on),
                 )
             )
@@ -92,7 +100,7 @@ def bounds(wanted: Sequence[Bound], advance: Advance, of_heads: int | None = Non
             member.reported(member.head, new_optimiser(member.head, member.recipe), Progressed(0, {}))
     members = [member for member in members if member.iterations]
     failed = {of[id(member)]: error for member, error in train_together(members, of_heads)}
-    return [failed.get(number) or logits[number].accuracy() for number in range(len(wanted))]
+    return [failed.get(number) or logits[number].bounded() for number in range(len(wanted))]
 
 
 class _Predicted:
@@ -101,12 +109,12 @@ class _Predicted:
     def __init__(self, bound: Bound, advance: Advance) -> None:
         self._bound, self._advance = bound, advance
         self._place = {video: number for number, video in enumerate(bound.banks.measured.ids)}
-        self._logits = torch.zeros(len(self._place), bound.head.gc3.bias.shape[-1])
+        self._logits = torch.zeros(len(self._place), bound.head.n_classes)
 
     def reported(self, predict_on: FeatureBank) -> Reported:
         """What to do with a trained head."""
 
-        def take(head: TemporalGraph, *_: object) -> None:
+        def take(head: Head, *_: object) -> None:
             rows = predict_logits(head, predict_on, self._bound.norms[1])
             for video, row in zip(predict_on.ids, rows, strict=True):
                 if video in self._place:
@@ -115,11 +123,11 @@ class _Predicted:
 
         return take
 
-    def accuracy(self) -> float:
+    def bounded(self) -> Bounded:
         """Of all heads together."""
         value = accuracy(self._logits, self._bound.banks.measured.labels)
         assert value is not None  # every video is labelled, as Bound.n_heads checks
-        return value
+        return Bounded(value, self._logits.argmax(dim=1))
 
 
 def stratified_folds(labels: Tensor, n_folds: int, seed: int) -> Tensor:

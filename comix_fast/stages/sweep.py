@@ -77,7 +77,9 @@ def _value(name: str, kind: Any, text: str) -> Any:
         if text in ("true", "false"):
             return text == "true"
         raise ComixError(f"--grid {name}: {text!r} is neither true nor false")
-    assert not isinstance(kind, UnionType)
+    if isinstance(kind, UnionType):
+        # None leaves the number to the command, and is not to be typed.
+        (kind,) = (one for one in get_args(kind) if one is not type(None))
     try:
         return kind(text)
     except ValueError as error:

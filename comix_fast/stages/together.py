@@ -29,7 +29,7 @@ def train_together(members: Sequence[Member], of_heads: int | None = None) -> Gi
     """
     if not members:
         return []
-    on_cuda = members[0].head.gc1.bias.device.type == "cuda"
+    on_cuda = members[0].head.device.type == "cuda"
     n_threads = 1 if on_cuda else torch.get_num_threads()
     each = max(1, n_threads // min(n_threads, of_heads or len(members)))
     n_workers = n_threads // each

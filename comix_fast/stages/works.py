@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import math
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,16 +16,17 @@ from torch import Tensor
 from comix_fast.config import AdaptRecipe, digest
 from comix_fast.console import Advance, Reporter
 from comix_fast.errors import RunError
-from comix_fast.files import whole_file
-from comix_fast.heads import TemporalGraph
-from comix_fast.selection import infomax
+from comix_fast.files import whole_file, write_json
+from comix_fast.heads import Head
+from comix_fast.objectives import Objective, Setting, SourceOnly, new_objective
 from comix_fast.stages import runs
 from comix_fast.stages.bank import Banks, Standardise
 from comix_fast.stages.batches import AdaptationDraws, SupervisedDraws
-from comix_fast.stages.measuring import accuracy, predict_logits
+from comix_fast.stages.measuring import Measured, measure, predict_logits
+from comix_fast.stages.results import score_of
 from comix_fast.stages.runs import RunFolder, SeedFolder
 from comix_fast.stages.sampling import derived_seed
-from comix_fast.stages.stack import Member, Progressed
+from comix_fast.stages.stack import OF_OBJECTIVE, Member, Progressed, trained
 from comix_fast.stages.supervised import Bound, bounds
 from comix_fast.stages.together import train_together
 
@@ -72,8 +74,9 @@ class Work:
     def kind(self) -> tuple[Any, ...]:
         """What heads that train side by side have in common; works are ordered by it."""
         recipe = self.task.recipe
-        terms = (recipe.uses_mixes, recipe.lambda_bgm > 0, recipe.lambda_tpl > 0)
-        return recipe.hidden_dim, recipe.batch_size, recipe.eval_every, recipe.precision, *terms
+        terms = (recipe.uses_mixes, recipe.lambda_bgm > 0, recipe.lambda_tpl > 0, recipe.lambda_teacher > 0)
+        shape = (recipe.head, recipe.statistics, recipe.hidden_dim, recipe.batch_size, recipe.eval_every)
+        return *shape, recipe.method, recipe.precision, *terms
 
 
 def train_all(works: Sequence[Work], reporter: Reporter) -> None:
@@ -91,7 +94,7 @@ def train_all(works: Sequence[Work], reporter: Reporter) -> None:
         work.error = first.error
         if work.lacks(runs.SOURCE_ONLY):
             _take_warmstart(work.files, first.files)
-    adapted = [work for work in heads if work.task.recipe.method == "comix" and work.task.recipe.iterations]
+    adapted = [work for work in heads if work.task.recipe.adapts]
     _phase(adapted, ADAPT, reporter)
     for work in heads:
         if work.error is None:
@@ -115,7 +118,8 @@ def _phase(all_works: Sequence[Work], phase: str, reporter: Reporter) -> None:
 
 
 def _length(work: Work, phase: str) -> int:
-    return work.task.recipe.warmstart_iterations if phase == WARMSTART else work.task.recipe.iterations
+    recipe = work.task.recipe
+    return (recipe.warmstart_iterations if phase == WARMSTART else recipe.iterations) or 0
 
 
 def _train_some(works: Sequence[Work], phase: str, listener: _Listener, of_heads: int) -> None:
@@ -148,6 +152,7 @@ def _member(work: Work, phase: str, listener: _Listener) -> Member:
     if begun is None:
         head = _seeded_head(work) if phase == WARMSTART else task.folder.load_head(seed, runs.SOURCE_ONLY)
         begun = _Begun(head)
+    objective = _objective(work, begun) if phase == ADAPT else SourceOnly()
     banks = task.banks
     draws = (
         SupervisedDraws(banks.source, recipe.batch_size, seed, phase)
@@ -155,15 +160,20 @@ def _member(work: Work, phase: str, listener: _Listener) -> Member:
         else AdaptationDraws(banks, recipe.batch_size, seed, recipe.uses_mixes)
     )
     listener(begun.iteration)
-    state = _Reported(begun.iteration, max((line["infomax"] for line in _lines(files, phase)), default=-1.0))
+    state = _Reported.after(begun.iteration, _lines(files, phase), recipe.select_by)
 
-    def reported(head: TemporalGraph, optimiser: torch.optim.SGD, step: Progressed) -> None:
-        line = {"seed": seed, "phase": phase, "iteration": step.iteration, **step.losses, **_measure(task, head)}
+    def reported(head: Head, optimiser: torch.optim.SGD, step: Progressed) -> None:
+        found = measure(head, task.banks, task.norms)
+        line = {"seed": seed, "phase": phase, "iteration": step.iteration, **step.losses, **found.line}
+        if state.is_best_of_all(line["target_accuracy"]):
+            write_oracle(files, line, found)
         files.add_metrics(line)
-        if phase == ADAPT and line["infomax"] > state.best:
-            state.best = line["infomax"]
+        if phase == ADAPT and state.is_best(score_of(line, recipe.select_by)):
             runs.save_tensors(files.head_path(runs.SELECTED), head.state_dict())
-        _save_checkpoint(work, head, optimiser, phase, step.iteration)
+        elif phase == ADAPT and step.iteration == iterations and not files.head_path(runs.SELECTED).exists():
+            # No step has the score: the last one stands in, as in the results.
+            runs.save_tensors(files.head_path(runs.SELECTED), head.state_dict())
+        _save_checkpoint(work, head, optimiser, phase, step)
         if step.iteration == iterations:
             runs.save_tensors(files.head_path(_ENDS_AS[phase]), head.state_dict())
         listener(step.iteration - state.iteration)
@@ -181,6 +191,7 @@ def _member(work: Work, phase: str, listener: _Listener) -> Member:
         reported=reported,
         begin=begun.iteration,
         momentum={name: value.to(task.device) for name, value in begun.momentum.items()},
+        objective=objective.to(task.device),
     )
 
 
@@ -188,44 +199,83 @@ def _member(work: Work, phase: str, listener: _Listener) -> Member:
 class _Begun:
     """Where a head goes on."""
 
-    head: TemporalGraph
+    head: Head
     iteration: int = 0
     momentum: dict[str, Tensor] = field(default_factory=dict)
+    objective: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass
 class _Reported:
-    """The last report of a head: its iteration, the best label-free score so far."""
+    """The last report of a head: its iteration, the best label-free score and the best accuracy so far."""
 
     iteration: int
-    best: float
+    score: float = -math.inf
+    accuracy: float = -math.inf
+
+    @classmethod
+    def after(cls, iteration: int, lines: Sequence[dict[str, Any]], select_by: str) -> _Reported:
+        """As it stands when a phase goes on from `iteration`, its lines so far given."""
+        state = cls(iteration)
+        for line in lines:
+            state.is_best(score_of(line, select_by))
+            state.is_best_of_all(line["target_accuracy"])
+        return state
+
+    def is_best(self, score: float | None) -> bool:
+        """Whether a label-free score beats all before it, which it then replaces."""
+        if score is None:
+            return False
+        better, self.score = score > self.score, max(score, self.score)
+        return better
+
+    def is_best_of_all(self, accuracy: float | None) -> bool:
+        """The same of the accuracy, which selects nothing but the oracle's step."""
+        if accuracy is None:
+            return False
+        better, self.accuracy = accuracy > self.accuracy, max(accuracy, self.accuracy)
+        return better
+
+
+def write_oracle(files: SeedFolder, line: dict[str, Any], found: Measured) -> None:
+    """Keeps what the phase's step with the best target accuracy predicts: tables say what peeking would have given."""
+    kept = {"phase": line["phase"], "iteration": line["iteration"], "accuracy": line["target_accuracy"]}
+    write_json(files.root / runs.ORACLE, {**kept, "predicted": found.predicted.tolist()})
+
+
+def _objective(work: Work, begun: _Begun) -> Objective:
+    """The adaptation's objective, as it was when the head's checkpoint was made, else as it begins."""
+    task, recipe = work.task, work.task.recipe
+    head = task.folder.load_head(work.seed, runs.SOURCE_ONLY).to(task.device)
+    logits = predict_logits(head, task.banks.target, task.norms[1])
+    source = task.banks.source.labels
+    prior = torch.bincount(source, minlength=head.n_classes).float() / len(source)
+    setting = Setting(head.cpu(), prior, logits, work.seed)
+    objective = new_objective(recipe, setting)
+    if begun.objective:
+        objective.load_state_dict(begun.objective)
+    return objective
 
 
 def _lines(files: SeedFolder, phase: str) -> list[dict[str, Any]]:
     return [line for line in files.metrics() if line["phase"] == phase]
 
 
-def _seeded_head(work: Work) -> TemporalGraph:
+def _seeded_head(work: Work) -> Head:
     """A head initialised by the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(work.seed, "head"))
         return work.task.folder.new_head()
 
 
-def _measure(task: Task, head: TemporalGraph) -> dict[str, Any]:
-    """The label-free score that selects, on the unlabelled training videos; the accuracy, which decides nothing."""
-    banks = task.banks
-    unlabelled = predict_logits(head, banks.target, task.norms[1])
-    measured = unlabelled if banks.measured is banks.target else predict_logits(head, banks.measured, task.norms[1])
-    return {"infomax": infomax(unlabelled), "target_accuracy": accuracy(measured, banks.measured.labels)}
-
-
-def _save_checkpoint(work: Work, head: TemporalGraph, optimiser: torch.optim.SGD, phase: str, iteration: int) -> None:
+def _save_checkpoint(work: Work, head: Head, optimiser: torch.optim.SGD, phase: str, step: Progressed) -> None:
+    objective = step.objective or SourceOnly()
     tensors = {f"head.{name}": value for name, value in head.state_dict().items()}
-    for name, parameter in head.named_parameters():
+    tensors |= {OF_OBJECTIVE + name: value for name, value in objective.state_dict().items()}
+    for name, parameter in trained(head, objective).items():
         if (buffer := optimiser.state[parameter].get("momentum_buffer")) is not None:
             tensors[f"momentum.{name}"] = buffer
-    metadata = {"phase": phase, "iteration": str(iteration), "run": work.task.key}
+    metadata = {"phase": phase, "iteration": str(step.iteration), "run": work.task.key}
     runs.save_tensors(work.files.root / runs.CHECKPOINT, tensors, metadata)
 
 
@@ -239,7 +289,8 @@ def _resume(work: Work, phase: str) -> _Begun | None:
             raise RunError(f"{path} belongs to another run", hint="delete it and adapt again")
         if metadata["phase"] == phase:
             head = work.task.folder.new_head().load_published(_below(tensors, "head."))
-            begun = _Begun(head, int(metadata["iteration"]), _below(tensors, "momentum."))
+            momentum, objective = _below(tensors, "momentum."), _below(tensors, OF_OBJECTIVE)
+            begun = _Begun(head, int(metadata["iteration"]), momentum, objective)
     done = 0 if begun is None else begun.iteration
     kept = [line for line in files.metrics() if line["phase"] != phase or line["iteration"] <= done]
     files.keep_metrics(kept)
@@ -252,8 +303,10 @@ def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _take_warmstart(files: SeedFolder, donor: SeedFolder) -> None:
     files.keep_metrics(_lines(donor, WARMSTART))
-    with whole_file(files.head_path(runs.SOURCE_ONLY)) as partial:
-        shutil.copyfile(donor.head_path(runs.SOURCE_ONLY), partial)
+    for path in (donor.root / runs.ORACLE, donor.head_path(runs.SOURCE_ONLY)):
+        if path.exists():
+            with whole_file(files.root / path.name) as partial:
+                shutil.copyfile(path, partial)
 
 
 def _bounds(works: Sequence[Work], reporter: Reporter) -> None:
@@ -270,24 +323,30 @@ def _bounds(works: Sequence[Work], reporter: Reporter) -> None:
                 work.error = value
                 continue
             line = {"seed": work.seed, "phase": SUPERVISED, "iteration": work.task.recipe.warmstart_iterations}
-            work.files.keep_metrics([{**line, "target_accuracy": value}])
+            _write_table(work, {runs.LAST: value.predicted.tolist()})
+            work.files.keep_metrics([{**line, "target_accuracy": value.accuracy}])
 
 
 def _write_predictions(work: Work) -> None:
-    task, folder, files, seed = work.task, work.task.folder, work.files, work.seed
-    names = [name for name in (runs.SOURCE_ONLY, runs.LAST, runs.SELECTED) if files.head_path(name).exists()]
-    bank, classes = task.banks.measured, folder.meta["classes"]
-    columns = {}
-    for name in names:
-        head = folder.load_head(seed, name).to(task.device)
-        columns[name] = predict_logits(head, bank, task.norms[1]).argmax(dim=1).tolist()
+    task, columns = work.task, {}
+    for name in (runs.SOURCE_ONLY, runs.LAST, runs.SELECTED):
+        if work.files.head_path(name).exists():
+            head = task.folder.load_head(work.seed, name).to(task.device)
+            columns[name] = predict_logits(head, task.banks.measured, task.norms[1]).argmax(dim=1).tolist()
+    _write_table(work, columns)
+
+
+def _write_table(work: Work, columns: Mapping[str, Sequence[int]]) -> None:
+    """predictions.csv: a row for every measured video, a column for each head's classes."""
+    bank, classes = work.task.banks.measured, work.task.folder.meta["classes"]
+    work.files.root.mkdir(parents=True, exist_ok=True)
     with (
-        whole_file(files.root / "predictions.csv") as partial,
+        whole_file(work.files.root / "predictions.csv") as partial,
         partial.open("w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.writer(file)
-        writer.writerow(["id", "label", *names])
+        writer.writerow(["id", "label", *columns])
         for number, video in enumerate(bank.ids):
             label = int(bank.labels[number])
-            predicted = [classes[columns[name][number]] for name in names]
+            predicted = [classes[column[number]] for column in columns.values()]
             writer.writerow([video, classes[label] if label >= 0 else "", *predicted])

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from comix_fast.cache import FeatureCache
 from comix_fast.config import AdaptRecipe
-from comix_fast.heads import TemporalGraph
+from comix_fast.heads import Head, TemporalGraph
+from comix_fast.objectives import Comix
 from comix_fast.stages.bank import Banks, Standardise, feature_norms, load_banks
 from comix_fast.stages.batches import AdaptationDraws, SupervisedDraws
 from comix_fast.stages.stack import Member, Progressed
@@ -35,7 +36,7 @@ class Listener:
     then: Callable[[Progressed], None] = lambda step: None
     reports: list[Report] = field(default_factory=list)
 
-    def __call__(self, head: TemporalGraph, optimiser: torch.optim.SGD, step: Progressed) -> None:
+    def __call__(self, head: Head, optimiser: torch.optim.SGD, step: Progressed) -> None:
         assert not head.training
         weights = {name: value.clone() for name, value in head.state_dict().items()}
         momentum = {
@@ -71,13 +72,14 @@ class Gym:
         **changes: Any,
     ) -> Member:
         """A member whose head is decided by its seed. changes: of the recipe, or of the member itself."""
-        own = {name: changes.pop(name) for name in ("head", "norms", "draws", "begin") if name in changes}
+        own = {name: changes.pop(name) for name in ("head", "norms", "draws", "begin", "objective") if name in changes}
         recipe = AdaptRecipe(**({"batch_size": 6, "hidden_dim": 16} | changes))
         if phase != ADAPT:
             draws: Any = SupervisedDraws(self.banks.source, recipe.batch_size, seed, phase)
         else:
             mixing = recipe.mixing and recipe.lambda_bgm > 0
             draws = AdaptationDraws(self.banks, recipe.batch_size, seed, mixing)
+            own.setdefault("objective", Comix(recipe.lambda_bgm > 0, recipe.lambda_tpl > 0, recipe.mixing))
         made = {
             "head": self.head(seed, recipe.hidden_dim, precision, recipe.dropout),
             "norms": self.norms,

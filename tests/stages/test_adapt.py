@@ -144,7 +144,7 @@ def test_parts_can_be_switched_off(
     run = adapted(recipe, make_cache(), tmp_path / "run")
     assert list(results(run)) == ["source-only", *([name] if name else [])]
     losses = [json.loads(text) for text in (run.root / "seed-0/metrics.jsonl").read_text().splitlines()][-1]
-    assert (losses["bgm"] > 0) == (recipe.lambda_bgm > 0 and name is not None)
+    assert (losses.get("bgm", 0.0) > 0) == (recipe.lambda_bgm > 0 and name is not None)
     assert ("confident" in losses) == (recipe.lambda_tpl > 0 and name is not None)
 
 

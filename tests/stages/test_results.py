@@ -19,7 +19,7 @@ LINES = [
 
 
 def test_each_choice_takes_its_own_step() -> None:
-    picked = chosen_steps(LINES)
+    picked = chosen_steps(LINES, "infomax")
     assert picked["last"] == {"iteration": 40, "accuracy": 0.7, "score": 0.9}
     assert picked["selected"] == {"iteration": 20, "accuracy": 0.6, "score": 0.9}
     assert picked["oracle"] == {"iteration": 30, "accuracy": 0.8, "score": 0.3}
@@ -27,7 +27,7 @@ def test_each_choice_takes_its_own_step() -> None:
 
 def test_selection_needs_no_label() -> None:
     bare = [line | {"target_accuracy": None} for line in LINES]
-    assert chosen_steps(bare)["selected"] == {"iteration": 20, "accuracy": None, "score": 0.9}
+    assert chosen_steps(bare, "infomax")["selected"] == {"iteration": 20, "accuracy": None, "score": 0.9}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from torch import Tensor
 from builders import MakeCache
 from comix_fast.cache import FeatureCache
 from comix_fast.errors import RunError
-from comix_fast.losses import LossTerms, classification_loss, comix_loss
+from comix_fast.losses import classification_loss, comix_loss
+from comix_fast.objectives import Terms
 from comix_fast.stages.bank import feature_norms
 from comix_fast.stages.batches import CHUNK, Drawn
 from comix_fast.stages.stack import Member, Progressed, Stack, cosine_lr
@@ -140,7 +141,7 @@ def repeated(drawn: Drawn) -> Drawn:
 def test_dropout_is_decided_by_seed_phase_and_iteration(gym: Gym) -> None:
     def loss(iteration: int, **changes: Any) -> float:
         member = gym.member(**({"seed": 1, "phase": WARMSTART, "dropout": 0.5} | changes))
-        return float(Stack([member]).step(iteration).total.detach())
+        return float(Stack([member]).step(iteration)["total"].detach())
 
     torch.manual_seed(5)
     expected = torch.rand(3)
@@ -197,7 +198,7 @@ class Counted(Stack):
 
     steps = 0
 
-    def step(self, iteration: int) -> LossTerms:
+    def step(self, iteration: int) -> Terms:
         self.steps += 1
         return super().step(iteration)
 

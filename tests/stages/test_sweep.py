@@ -68,7 +68,7 @@ def test_values_have_the_types_of_the_recipe() -> None:
     ("texts", "message"),
     [
         ([], "a sweep needs a grid"),
-        (["lambda=0.1"], r"there is no 'lambda' to vary(?s:.*)vary warmstart_iterations, .*lambda_bgm"),
+        (["lambda=0.1"], r"there is no 'lambda' to vary(?s:.*)vary head, .*lambda_bgm"),
         (["seed=0,1"], "there is no 'seed' to vary"),
         (["seeds=2"], "there is no 'seeds' to vary"),
         (["reverse=true"], "there is no 'reverse' to vary"),

@@ -1,0 +1,69 @@
+"""Named recipes of stage two: what is recommended for a cache, and the published forms."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from comix_fast.config import AdaptRecipe
+from comix_fast.errors import ComixError
+
+RECOMMENDED = AdaptRecipe(
+    head="linear",
+    statistics="mean+max+std+change+peak-change",
+    warmstart_iterations=None,
+    iterations=None,
+    lambda_bgm=0.0,
+    lambda_tpl=0.0,
+    lambda_teacher=0.03,
+    eval_every=100,
+)
+"""What the cached road needs, as measured in docs/evidence.md: no published λ, a head on statistics over time."""
+
+# (λ_bgm, λ_tpl) of CoMix, section 4; the rest of the schedule is the same for all three.
+_PUBLISHED_LAMBDAS = {
+    "ucf-hmdb": (0.1, 0.01),
+    "hmdb-ucf": (0.1, 0.01),
+    "jester": (0.1, 0.1),
+    "epic": (0.01, 0.01),
+}
+
+ADAPT_PRESETS: Mapping[str, AdaptRecipe] = {
+    "recommended": RECOMMENDED,
+    **dict.fromkeys(_PUBLISHED_LAMBDAS, RECOMMENDED),
+    **{
+        f"{name}-published": AdaptRecipe(lambda_bgm=bgm, lambda_tpl=tpl)
+        for name, (bgm, tpl) in _PUBLISHED_LAMBDAS.items()
+    },
+}
+
+
+def adapt_preset(name: str | None) -> AdaptRecipe:
+    """The recipe of a preset; None gives the recommended one. Raises ComixError on an unknown name."""
+    if name is None:
+        return RECOMMENDED
+    if name not in ADAPT_PRESETS:
+        raise ComixError(f"there is no preset {name!r}", hint=f"presets: {', '.join(ADAPT_PRESETS)}")
+    return ADAPT_PRESETS[name]
+
+
+# Epochs of the published schedule on UCF-HMDB, batch 8 of 1,438 videos: its 4,000 and 10,000 iterations are 22 and 56.
+_WARMSTART_EPOCHS, _EPOCHS = 22, 56
+_FEWEST_WARMSTART, _FEWEST = 400, 500
+
+
+def settled_iterations(recipe: AdaptRecipe, n_source: int, n_target: int) -> AdaptRecipe:
+    """The recipe with both phases' iterations as numbers, where they are None: the published schedule's epochs.
+
+    n_source, n_target: training videos. At least 400 and 500 iterations, at most the published 4,000 and 10,000: a step
+    costs the same whatever the list's length, and with few videos epochs are over before anything is learnt.
+    """
+    changes: dict[str, Any] = {}
+    if recipe.warmstart_iterations is None:
+        epochs = _WARMSTART_EPOCHS * n_source // recipe.batch_size
+        changes["warmstart_iterations"] = min(4000, max(_FEWEST_WARMSTART, epochs))
+    if recipe.iterations is None:
+        epochs = _EPOCHS * max(n_source, n_target) // recipe.batch_size
+        changes["iterations"] = min(10000, max(_FEWEST, epochs))
+    return dataclasses.replace(recipe, **changes)
