@@ -25,6 +25,7 @@ from comix_fast.options import (
     Json,
     MemoryOption,
     Precision,
+    Preset,
     Quiet,
     Threads,
     Weights,
@@ -172,7 +173,7 @@ def extract(
 @takes_adapt_options
 def adapt(
     from_cache: CacheFolder,
-    preset: Annotated[str | None, typer.Option(help="Published λs: ucf-hmdb, hmdb-ucf, jester, epic.")] = None,
+    preset: Preset = None,
     name: Annotated[str | None, typer.Option(help="The run's name. Default: after the cache and the recipe.")] = None,
     runs: Annotated[Path, typer.Option(help="The folder of runs.")] = Path("runs"),
     bgm: Annotated[
@@ -201,7 +202,13 @@ def adapt(
     from comix_fast.commands import adapt as command
 
     recipe = command.choose_recipe(
-        preset, options, bgm=bgm, tpl=tpl, source_only=source_only, target_supervised=target_supervised
+        preset,
+        options,
+        bgm=bgm,
+        tpl=tpl,
+        source_only=source_only,
+        target_supervised=target_supervised,
+        ablation=ablation,
     )
     done = command.run(
         recipe,
@@ -226,7 +233,7 @@ def sweep(
     grid: Annotated[
         list[str], typer.Option(help="NAME=VALUE,VALUE: an option of adapt and the values to try; may be repeated.")
     ],
-    preset: Annotated[str | None, typer.Option(help="Published λs: ucf-hmdb, hmdb-ucf, jester, epic.")] = None,
+    preset: Preset = None,
     name: Annotated[str | None, typer.Option(help="The sweep's name. Default: after the cache and the grid.")] = None,
     runs: Annotated[Path, typer.Option(help="The folder of runs.")] = Path("runs"),
     threads: Threads = None,

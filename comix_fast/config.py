@@ -193,6 +193,13 @@ class AdaptRecipe:
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "must be in [0, 1)")
         for name in ("pseudo_threshold", "prior_weight"):
             _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "must be in [0, 1]")
+        if self.method == "mcd" and self.head == "linear":
+            raise ComixError("--method mcd needs features to move, and a linear head has none", hint="add --head mlp")
+        if self.pooled and self.method == "comix" and self.lambda_bgm > 0 and not self.mixing and self.adapts:
+            raise ComixError(
+                f"--head {self.head} has one row a video, so there are no two speeds to contrast",
+                hint="add --head graph, or contrast with background mixing: leave out --no-bgm",
+            )
 
     def with_changes(self, changes: Mapping[str, Any]) -> AdaptRecipe:
         """This recipe with some fields set; None leaves a field as it is."""

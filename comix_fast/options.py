@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, cast
 import typer
 
 from comix_fast.config import AdaptRecipe
+from comix_fast.presets import RECOMMENDED
 
 CacheFolder = Annotated[Path, typer.Option(help="A cache that `comix extract` made.")]
 BackboneName = Annotated[str, typer.Option(help="i3d, r3d_18, mc3_18, r2plus1d_18 or s3d.")]
@@ -40,10 +41,17 @@ MemoryOption = Annotated[
         help="Features in memory, or mapped from their files. auto: in memory if they take half of it at most."
     ),
 ]
+Preset = Annotated[
+    str | None,
+    typer.Option(help="recommended, or a published form: ucf-hmdb-published, jester-published, epic-published."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Results and warnings only.")]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")]
 
 _HELP = {
+    "method": "What adaptation minimises.",
+    "head": "linear or mlp, on statistics over time of each video's clips, or the published graph over clips.",
+    "statistics": "Of linear and mlp heads, of mean, max, std, change and peak-change, joined by +.",
     "warmstart_iterations": "Iterations on the source alone.",
     "iterations": "Iterations of adaptation.",
     "batch_size": "Videos per domain and iteration.",
@@ -52,13 +60,19 @@ _HELP = {
     "weight_decay": "SGD weight decay.",
     "lambda_bgm": "Weight of temporal contrast with background mixing; 0 leaves it out.",
     "lambda_tpl": "Weight of target pseudo-labels; 0 leaves them out.",
+    "lambda_teacher": "Weight of what an averaged head teaches about the target; 0 leaves it out.",
+    "lambda_align": "Weight of the own term of methods other than comix.",
+    "teacher_temperature": "Divides the teacher's logits: below 1 its labels are surer.",
+    "teacher_momentum": "Of the teacher's average, per iteration.",
+    "prior_weight": "Keep pseudo-labels to the warm-started head's class shares (0), or to the source's (1).",
     "pseudo_threshold": "Probability from which a pseudo-label is used.",
     "temperature": "Of the contrastive losses.",
     "label_smoothing": "Of the source's cross-entropy.",
-    "hidden_dim": "Width of the graph head.",
-    "dropout": "In the graph head, while training.",
+    "hidden_dim": "Width of the graph and mlp heads.",
+    "dropout": "In the graph and mlp heads, while training.",
     "feature_norm": "Standardise features by the source's statistics, by each domain's own, or not.",
-    "precision": "Of the head's matrix products; auto: bf16 where the hardware has it.",
+    "precision": "Of the graph head's matrix products; auto: bf16 where the hardware has it.",
+    "select_by": "The label-free score that chooses a step.",
     "eval_every": "Iterations between evaluations and checkpoints.",
     "reverse": "Adapt from the cache's target to its source.",
     "seed": "The first seed.",
@@ -66,15 +80,19 @@ _HELP = {
 }
 
 
+_BY_EPOCHS = "as many epochs as the published schedule has"
+
+
 def adapt_options() -> list[inspect.Parameter]:
     """One option per field of AdaptRecipe that is set by a value; None stands for the preset's."""
     found = []
     resolved = inspect.get_annotations(AdaptRecipe, eval_str=True)
-    defaults = AdaptRecipe()
+    defaults = RECOMMENDED
     for field in fields(AdaptRecipe):
         if field.name not in _HELP:
             continue
-        text = f"{_HELP[field.name]} [default: {getattr(defaults, field.name)}]"
+        default = getattr(defaults, field.name)
+        text = f"{_HELP[field.name]} [default: {_BY_EPOCHS if default is None else default}]"
         kind = resolved[field.name]
         flag = (f"--{field.name}",) if kind is bool else ()
         option = typer.Option(*flag, help=text.replace("[", r"\["), show_default=False)

@@ -28,6 +28,7 @@ from comix_fast.version import __version__
 
 FAST = ("--weights", "random", "--views", "plain,bgmix", "--mixes", "1")
 SHORT = ("--warmstart-iterations", "12", "--iterations", "8", "--eval-every", "4", "--hidden-dim", "8")
+PUBLISHED = ("--preset", "ucf-hmdb-published")
 
 
 class Ended(NamedTuple):
@@ -287,7 +288,7 @@ def test_the_next_line_can_be_pasted(comix: Callable[..., Ended], folders: tuple
 def test_a_sweep_as_it_is_typed(comix: Callable[..., Ended], make_cache: MakeCache) -> None:
     cache = make_cache()
     grid = ["--grid", "lambda_bgm=0.01,0.1", "--grid", "mixing=true,false"]
-    words = ["sweep", "--from-cache", cache, *grid, *SHORT, "--seeds", "2"]
+    words = ["sweep", "--from-cache", cache, *grid, *PUBLISHED, *SHORT, "--seeds", "2"]
     first = comix(*words)
     assert first.code == 0
     for text in ("lambda_bgm", "mixing", "InfoMax", "chosen without labels", "2 seeds, mean ± 95 %", "transductive"):
@@ -306,13 +307,23 @@ def test_a_sweep_as_it_is_typed(comix: Callable[..., Ended], make_cache: MakeCac
     assert line.startswith("next: comix retrieve ")
     assert comix(*shlex.split(line)[2:]).code == 0
     # Another grid is another sweep, the same one with more seeds is not.
-    assert comix(*words[:5], *SHORT, "--quiet").code == 0
+    assert comix(*words[:5], *PUBLISHED, *SHORT, "--quiet").code == 0
     assert comix(*words[:-1], "3", "--quiet").code == 0
     assert len(list(Path("runs").glob("cache-sweep-*"))) == 2
 
 
 def test_a_sweep_that_loses_a_point_says_so(comix: Callable[..., Ended], make_cache: MakeCache) -> None:
-    words = ["sweep", "--from-cache", make_cache(), "--grid", "lr=0.01,1e6", "--feature-norm", "none", *SHORT]
+    words = [
+        "sweep",
+        "--from-cache",
+        make_cache(),
+        "--grid",
+        "lr=0.01,1e6",
+        "--feature-norm",
+        "none",
+        *PUBLISHED,
+        *SHORT,
+    ]
     done = comix(*words, "--name", "s")
     assert done.code == 1
     assert "given up: lr=1000000.0, seed 0: the loss is not finite after" in done.out

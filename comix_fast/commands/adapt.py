@@ -24,6 +24,9 @@ from comix_fast.stages.bank import MemoryUse
 from comix_fast.stages.runs import RunFolder
 from comix_fast.tables import accuracy_table
 
+ABLATED = "ucf-hmdb-published"
+"""The preset of an ablation."""
+
 
 def choose_recipe(
     preset: str | None,
@@ -33,8 +36,12 @@ def choose_recipe(
     tpl: bool = True,
     source_only: bool = False,
     target_supervised: bool = False,
+    ablation: bool = False,
 ) -> AdaptRecipe:
-    """The preset, with what was typed over it. Raises ComixError for options that contradict each other."""
+    """The preset, with what was typed over it. Raises ComixError for options that contradict each other.
+
+    An ablation is of the published form unless a preset says otherwise: what is recommended has none of its parts.
+    """
     if source_only and target_supervised:
         raise ComixError("--source-only and --target-supervised exclude each other")
     changes = dict(options)
@@ -45,7 +52,11 @@ def choose_recipe(
             raise ComixError("--no-tpl and --lambda-tpl contradict each other")
         changes["lambda_tpl"] = 0.0
     if source_only or target_supervised:
+        if options.get("method"):
+            raise ComixError("--method contradicts --source-only and --target-supervised")
         changes["method"] = "source-only" if source_only else "target-supervised"
+    if ablation and preset is None:
+        preset = ABLATED
     return adapt_preset(preset).with_changes(changes)
 
 
@@ -69,7 +80,10 @@ def run(
     place = choose_device(device)
     if ablation:
         if recipe.method != "comix" or not recipe.mixing or not recipe.lambda_tpl or not recipe.lambda_bgm:
-            raise ComixError("--ablation runs every part itself", hint="leave out the options that switch parts off")
+            raise ComixError(
+                "--ablation runs every part itself",
+                hint="leave out the options that switch parts off, or take a published preset",
+            )
         return ablation_stage.run(recipe, cache, root, reporter=reporter, device=place, memory=memory)
     return [stage.run(recipe, cache, root, reporter=reporter, device=place, memory=memory)]
 

@@ -13,10 +13,11 @@ from rich.text import Text
 
 from comix_fast.commands import adapt, extract, retrieve
 from comix_fast.commands.machine import choose_device
-from comix_fast.config import AdaptRecipe, ViewPlan
+from comix_fast.config import ViewPlan
 from comix_fast.console import Reporter
 from comix_fast.demo import CLASSES, make_domains
 from comix_fast.errors import ComixError
+from comix_fast.presets import RECOMMENDED
 from comix_fast.stages.retrieve import Retrieved
 from comix_fast.stages.runs import RunFolder
 from comix_fast.tables import accuracy_table, retrieval_tables
@@ -25,7 +26,7 @@ Part = TypeVar("Part")
 VIDEOS_PER_CLASS = 5
 VIEWS = ViewPlan(speeds=(), mixes=2)
 # The published schedule is for thousands of videos; these few are learnt long before.
-RECIPE = AdaptRecipe(warmstart_iterations=300, iterations=300, eval_every=50)
+RECIPE = replace(RECOMMENDED, warmstart_iterations=300, iterations=300, eval_every=50)
 
 
 @dataclass(frozen=True)

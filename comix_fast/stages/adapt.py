@@ -14,9 +14,10 @@ from comix_fast.backbones.precision import has_bf16_units
 from comix_fast.cache.reader import FeatureCache
 from comix_fast.config import AdaptRecipe, digest
 from comix_fast.console import Reporter
-from comix_fast.errors import CacheError, RunError
+from comix_fast.errors import CacheError, ComixError, RunError
 from comix_fast.files import held_lock, write_json
 from comix_fast.presets import settled_iterations
+from comix_fast.selection import SCORES
 from comix_fast.stages import runs
 from comix_fast.stages.bank import Banks, MemoryUse, load_banks
 from comix_fast.stages.results import summarise_run
@@ -66,6 +67,8 @@ def run_all(
             f"{cache.path} has no background-mixed views",
             hint="extract it again with --mixes 4 into another folder, or adapt with --no-bgm",
         )
+    for score in {recipe.select_by for recipe in recipes.values()} - SCORES.keys():
+        raise ComixError(f"there is no label-free score {score!r}", hint=f"select by {', '.join(SCORES)}")
     place = torch.device(device)
     (reverse,) = {recipe.reverse for recipe in recipes.values()}
     banks = load_banks(cache, mixed, reverse, memory=memory, reporter=reporter)

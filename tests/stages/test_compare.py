@@ -27,7 +27,7 @@ def test_every_method_and_every_file(make_cache: MakeCache, tmp_path: Path) -> N
     root, shown = tmp_path / "c", Shown()
     done = compared(make_cache(**HARD), root, None, shown)
     assert (done.lost, done.left_out, done.notes) == ((), {}, ())
-    assert "16 methods, 2 seeds each: 32 heads" in shown.said
+    assert "22 methods, 2 seeds each: 44 heads" in shown.said
     assert ("logistic regression", 4) in shown.bars
     found = content(root)
     assert [row["name"] for row in found["rows"]] == list(METHODS)

@@ -24,10 +24,13 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def test_the_methods_are_named_once_in_the_order_of_families() -> None:
     assert list(METHODS) == [
         *("source-only-graph", "adabn"),
-        *("logistic-mean", "logistic-mean-domain", "logistic-mean-max-std", "logistic-mean-max-std-domain"),
+        *("logistic-mean", "logistic-mean-domain", "logistic-mean-max-domain"),
+        *("logistic-mean-max-std", "logistic-mean-max-std-domain"),
         *("coral", "mmd", "dann", "mcd", "self-training", "adamatch"),
+        *("coral-statistics", "mmd-statistics", "dann-statistics", "mcd-statistics"),
+        *("self-training-statistics", "adamatch-statistics"),
         *("comix", "comix-tcl", "comix-bgm", "comix-tpl"),
-        *("source-only", "ours-domain", "ours"),
+        *("source-only", "ours-domain", "ours-logistic", "ours"),
         "target-supervised",
     ]
     families = [FAMILIES.index(method.family) for method in METHODS.values()]

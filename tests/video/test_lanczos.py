@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from comix_fast.errors import ShapeError
@@ -51,6 +51,7 @@ def test_bytes_of_common_sizes(rng: np.random.Generator, rows: int, columns: int
     assert np.array_equal(ours.numpy(), of_pil(frames, size))
 
 
+@example(rows=9, columns=2, size=1, seed=2)  # the two orders of passes differ here, and in one frame of many only
 @given(rows=SIDE, columns=SIDE, size=SIDE, seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=80, deadline=None)
 def test_bytes_of_any_size(rows: int, columns: int, size: int, seed: int) -> None:
