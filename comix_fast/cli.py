@@ -194,7 +194,7 @@ def adapt(
     as_json: Json = False,
     **options: Any,
 ) -> None:
-    """Stage two: warm-start a temporal graph head on the source, adapt it to the target, measure.
+    """Stage two: warm-start a head on the source, adapt it to the target, measure.
 
     Target labels, where there are any, measure and never train or select. An interrupted run goes on when the
     same command is given again.

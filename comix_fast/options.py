@@ -61,7 +61,7 @@ _HELP = {
     "lambda_bgm": "Weight of temporal contrast with background mixing; 0 leaves it out.",
     "lambda_tpl": "Weight of target pseudo-labels; 0 leaves them out.",
     "lambda_teacher": "Weight of what an averaged head teaches about the target; 0 leaves it out.",
-    "lambda_align": "Weight of the own term of methods other than comix.",
+    "lambda_align": "Weight of the own term of methods other than comix; coral's grows with the fourth power of features.",
     "teacher_temperature": "Divides the teacher's logits: below 1 its labels are surer.",
     "teacher_momentum": "Of the teacher's average, per iteration.",
     "prior_weight": "Keep pseudo-labels to the warm-started head's class shares (0), or to the source's (1).",

@@ -32,6 +32,7 @@ class _Pooled(Head):
 
     def two_speeds(self, x: Tensor, slow: Tensor, dropped: Dropped = UNDECIDED) -> tuple[Tensor, Tensor]:
         """Logits of the video, twice: a pooled row has no clips to leave out. With dropout each has its own."""
+        self._check(x)
         if self.dropout_shape(1, 1) is None:
             logits = self(x)
             return logits, logits

@@ -114,7 +114,7 @@ def _cells(folder: RunFolder, seed: int, measured: MeasuredVideos) -> dict[str, 
     found = {"last": columns[last]}
     if phase != SUPERVISED:
         found["selected"] = columns.get(runs.SELECTED, columns[last])
-        if (best := _oracle(files / runs.ORACLE, phase)) is not None:
+        if (best := _oracle(files / runs.oracle_file(phase), phase)) is not None:
             found["oracle"] = best
     return {choice: Cell(measured.labelled(predicted)) for choice, predicted in found.items()}
 

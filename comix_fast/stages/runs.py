@@ -8,7 +8,7 @@ runs/<name>/
   seed-0/checkpoint.safetensors              what resuming needs; gone when the seed is finished
   seed-0/{source-only,last,selected}.safetensors   heads
   seed-0/predictions.csv   id, label and predicted class of every measured video
-  seed-0/oracle.json       what the step with the best target accuracy predicts, for tables; no head of it is kept
+  seed-0/oracle-adapt.json                   what the step with the best target accuracy predicts; no head of it is kept
 """
 
 from __future__ import annotations
@@ -37,8 +37,12 @@ NORM = "norm.safetensors"
 RESULTS = "results.json"
 METRICS = "metrics.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
-ORACLE = "oracle.json"
 SOURCE_ONLY, LAST, SELECTED = "source-only", "last", "selected"
+
+
+def oracle_file(phase: str) -> str:
+    """Where a seed keeps what the best step of a phase predicts."""
+    return f"oracle-{phase}.json"
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:

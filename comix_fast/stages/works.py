@@ -240,7 +240,7 @@ class _Reported:
 def write_oracle(files: SeedFolder, line: dict[str, Any], found: Measured) -> None:
     """Keeps what the phase's step with the best target accuracy predicts: tables say what peeking would have given."""
     kept = {"phase": line["phase"], "iteration": line["iteration"], "accuracy": line["target_accuracy"]}
-    write_json(files.root / runs.ORACLE, {**kept, "predicted": found.predicted.tolist()})
+    write_json(files.root / runs.oracle_file(line["phase"]), {**kept, "predicted": found.predicted.tolist()})
 
 
 def _objective(work: Work, begun: _Begun) -> Objective:
@@ -303,7 +303,7 @@ def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _take_warmstart(files: SeedFolder, donor: SeedFolder) -> None:
     files.keep_metrics(_lines(donor, WARMSTART))
-    for path in (donor.root / runs.ORACLE, donor.head_path(runs.SOURCE_ONLY)):
+    for path in (donor.root / runs.oracle_file(WARMSTART), donor.head_path(runs.SOURCE_ONLY)):
         if path.exists():
             with whole_file(files.root / path.name) as partial:
                 shutil.copyfile(path, partial)

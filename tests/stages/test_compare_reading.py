@@ -78,14 +78,14 @@ def test_files_of_a_run_that_do_not_fit_are_named(make_cache: MakeCache, tmp_pat
     folder, measured = RunFolder(root / "ours"), measured_videos(cache, reverse=False)
     whole = trained_result(ours, folder, (0, 1), measured)
     assert {frozenset(cells) for cells in whole.seeds.values()} == {frozenset(("last", "selected", "oracle"))}
-    oracle, table = root / "ours/seed-1/oracle.json", root / "ours/seed-1/predictions.csv"
+    oracle, table = root / "ours/seed-1/oracle-adapt.json", root / "ours/seed-1/predictions.csv"
     kept, text = json.loads(oracle.read_text()), table.read_text()
     oracle.write_text(json.dumps({**kept, "phase": "warmstart"}))
     without = trained_result(ours, folder, (0, 1), measured)
     assert {frozenset(cells) for cells in without.seeds.values()} == {frozenset(("last", "selected"))}
     assert without.seeds[0]["last"] == whole.seeds[0]["last"]
     for written, message in (
-        ({"phase": "adapt"}, "oracle.json holds no predictions"),
+        ({"phase": "adapt"}, "oracle-adapt.json holds no predictions"),
         ({**kept, "predicted": [0]}, "1 predictions for 18 measured videos"),
     ):
         oracle.write_text(json.dumps(written))

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from members import Gym
 
 from builders import MakeCache
+from comix_fast import selection
 from comix_fast.cache import FeatureCache
-from comix_fast.stages.measuring import accuracy, predict_logits
+from comix_fast.config import AdaptRecipe
+from comix_fast.heads import LinearHead
+from comix_fast.presets import RECOMMENDED
+from comix_fast.selection import Evidence
+from comix_fast.stages import measuring
+from comix_fast.stages.bank import Banks, Standardise, load_banks
+from comix_fast.stages.measuring import accuracy, measure, predict, predict_logits
+from comix_fast.stages.seen import Seen
 
 
 def test_logits_are_of_the_test_clips_with_dropout_off(make_cache: MakeCache) -> None:
@@ -29,3 +39,113 @@ def test_accuracy_counts_labelled_videos_alone() -> None:
     logits = torch.tensor([[2.0, 1.0], [0.0, 1.0], [5.0, 0.0], [0.0, 9.0]])
     assert accuracy(logits, torch.tensor([0, 0, -1, 1])) == pytest.approx(2 / 3)
     assert accuracy(logits, torch.full((4,), -1)) is None
+
+
+def wide_linear_head(width: int, seed: int) -> LinearHead:
+    torch.manual_seed(seed)
+    head = LinearHead(width, 3)
+    with torch.no_grad():
+        head.weight.copy_(0.05 * torch.randn(width, 3))
+        head.bias.copy_(torch.randn(3))
+    return head
+
+
+def seen_by(recipe: AdaptRecipe, cache: Path) -> tuple[Banks, tuple[Standardise, Standardise]]:
+    seen = Seen(load_banks(FeatureCache(cache), mixed=False))
+    return seen.banks(recipe), seen.norms(recipe)
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[Evidence]:
+    """Every evidence that scores are taken of."""
+    given: list[Evidence] = []
+
+    def scores(evidence: Evidence) -> dict[str, float | None]:
+        given.append(evidence)
+        return selection.scores(evidence)
+
+    monkeypatch.setattr(measuring, "scores", scores)
+    return given
+
+
+def test_wide_features_are_scored_on_one_projection(make_cache: MakeCache, shown: list[Evidence]) -> None:
+    cache = make_cache(dim=130, test=True)
+    banks, norms = seen_by(RECOMMENDED, cache)
+    head = wide_linear_head(650, 0).eval()
+    before = torch.get_rng_state()
+    line = measure(head, banks, norms).line
+    assert torch.equal(torch.get_rng_state(), before)
+    (evidence,) = shown
+    assert evidence.source is not None
+    assert evidence.held_out is not None
+    assert evidence.classifier is not None
+    # All that is compared with features goes through the same projection, so that angles and products stay.
+    narrowed = [evidence.features, evidence.source.features, evidence.held_out.features, evidence.classifier]
+    assert [tuple(one.shape) for one in narrowed] == [(18, 256), (18, 256), (9, 256), (3, 256)]
+    wide = [predict(head, bank, norm)[1] for bank, norm in zip((banks.target, banks.source), norms[::-1], strict=True)]
+    for ours, theirs in zip(narrowed[:2], wide, strict=True):
+        close = torch.cdist(ours, ours) / torch.cdist(theirs, theirs).clamp_min(1e-6)
+        apart = ~torch.eye(18, dtype=torch.bool)
+        assert 0.75 < float(close[apart].min()) < float(close[apart].max()) < 1.25
+    across = torch.cdist(narrowed[0], narrowed[1]) / torch.cdist(wide[0], wide[1])
+    assert 0.75 < float(across.min()) < float(across.max()) < 1.25
+    # Logits are the head's own, not of what the projection left.
+    torch.testing.assert_close(evidence.logits, predict_logits(head, banks.target, norms[1]))
+    assert measure(head, banks, norms).line == line
+    assert None not in line["scores"].values()
+
+
+def test_narrow_features_are_scored_as_they_are(make_cache: MakeCache, shown: list[Evidence]) -> None:
+    banks, norms = seen_by(RECOMMENDED, make_cache(test=True))
+    head = wide_linear_head(120, 0).eval()
+    measure(head, banks, norms)
+    (evidence,) = shown
+    assert evidence.classifier is not None
+    assert torch.equal(evidence.classifier, head.last_weights.detach())
+    assert torch.equal(evidence.features, predict(head, banks.target, norms[1])[1])
+
+
+@pytest.mark.parametrize("test", [False, True])
+def test_a_test_list_of_the_source_is_what_dev_needs(make_cache: MakeCache, shown: list[Evidence], test: bool) -> None:
+    banks, norms = seen_by(RECOMMENDED, make_cache(test=test))
+    line = measure(wide_linear_head(120, 0).eval(), banks, norms).line
+    found = line["scores"]
+    assert set(found) == set(selection.SCORES)
+    assert {name for name, value in found.items() if value is None} == (set() if test else {"dev"})
+    assert line["infomax"] == found["infomax"]
+    assert (shown[0].held_out is None) == (not test)
+    if test:
+        assert banks.held_out is not None
+        assert not set(banks.held_out.ids) & set(banks.source.ids)
+
+
+def test_scores_know_no_target_label(make_cache: MakeCache) -> None:
+    lines = []
+    for name, labels in (("true", None), ("other", [2, 1, 0] * 6), ("none", [None] * 18)):
+        banks, norms = seen_by(RECOMMENDED, make_cache(name, target_labels=labels, test=False))
+        lines.append(measure(wide_linear_head(120, 0).eval(), banks, norms).line)
+    assert lines[0]["scores"] == lines[1]["scores"] == lines[2]["scores"]
+    assert lines[0]["target_accuracy"] != lines[1]["target_accuracy"]
+    assert lines[2]["target_accuracy"] is None
+
+
+def test_mixed_videos_are_mixed_after_standardising(make_cache: MakeCache, shown: list[Evidence]) -> None:
+    banks, norms = seen_by(RECOMMENDED, make_cache())
+    head = wide_linear_head(120, 0).eval()
+    measure(head, banks, norms)
+    mixed = shown[0].mixed
+    assert mixed is not None
+    first, second = torch.tensor([0, 4]), torch.tensor([7, 1])
+    rows = norms[1](banks.target.clips.read(0, 18))
+    wanted = head((0.7 * rows[first] + 0.3 * rows[second])[:, None]).detach()
+    torch.testing.assert_close(mixed(first, second, 0.7), wanted, atol=1e-5, rtol=0)
+
+
+def test_what_is_predicted_is_of_the_measured_videos(make_cache: MakeCache) -> None:
+    banks, norms = seen_by(RECOMMENDED, make_cache(test=True))
+    head = wide_linear_head(120, 0).eval()
+    found = measure(head, banks, norms)
+    assert found.predicted.shape == (9,)
+    assert torch.equal(found.predicted, predict_logits(head, banks.measured, norms[1]).argmax(dim=1))
+    right = float((found.predicted == banks.measured.labels).double().mean())
+    assert found.line["target_accuracy"] == pytest.approx(right)

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SHORT = replace(
     RECOMMENDED, warmstart_iterations=12, iterations=12, eval_every=4, batch_size=6, hidden_dim=16, lambda_teacher=1.0
 )
+# CORAL's own weight depends on the features' scale: at 1 it is not finite on logits of these.
 METHODS: dict[str, AdaptRecipe] = {
     "teacher": SHORT,
     "teacher without mixes": replace(SHORT, mixing=False),
@@ -37,7 +38,7 @@ METHODS: dict[str, AdaptRecipe] = {
     "mcd": replace(SHORT, method="mcd", head="mlp"),
     "adamatch": replace(SHORT, method="adamatch"),
     "adamatch, mlp": replace(SHORT, method="adamatch", head="mlp"),
-    "coral": replace(SHORT, method="coral"),
+    "coral": replace(SHORT, method="coral", lambda_align=1e-3),
     "mmd": replace(SHORT, method="mmd"),
     "self-training": replace(SHORT, method="self-training", pseudo_threshold=0.4),
 }
@@ -78,7 +79,7 @@ def test_the_recommended_recipe_learns_end_to_end(make_cache: MakeCache, tmp_pat
         assert len(row["last"]["accuracy"]) == len(row["selected"]["accuracy"]) == 2
         assert row["oracle"]["mean"] >= max(row["last"]["mean"], row["selected"]["mean"])
     assert found["+ teacher"]["last"]["mean"] > 0.85
-    (summary,) = [json.loads((run.root / runs.RESULTS).read_text())]
+    summary = json.loads((run.root / runs.RESULTS).read_text())
     assert summary["selection"] == "infomax on the target's unlabelled training videos"
     lines = run.seed(1).metrics()
     assert [line["iteration"] for line in lines] == [20, 40, 60, 80, 100, 20, 40, 60]
@@ -111,9 +112,9 @@ def test_the_teacher_decides_bytes(make_cache: MakeCache, tmp_path: Path) -> Non
 def test_every_method_adapts_on_a_pooled_head(make_cache: MakeCache, tmp_path: Path, name: str) -> None:
     recipe = METHODS[name]
     run = adapted(recipe, make_cache(), tmp_path / "run")
-    title = {"teacher": "+ teacher", "comix, all terms": "+ BGM + TPL + teacher"}.get(name, f"+ {recipe.method}")
-    assert list(rows(run)) == ["source-only", "+ teacher" if recipe.method == "comix" and " " in title[2:] and
-                               not recipe.lambda_bgm else title]
+    titles = {"teacher without mixes": "+ teacher", "comix, all terms": "+ BGM + TPL + teacher"}
+    title = titles.get(name, f"+ {recipe.method if recipe.method != 'comix' else name}")
+    assert list(rows(run)) == ["source-only", title]
     start, last = (load_file(run.seed(0).head_path(one)) for one in (runs.SOURCE_ONLY, runs.LAST))
     assert far_apart(start, last)
     assert not (run.root / "seed-0" / runs.CHECKPOINT).exists()
@@ -132,7 +133,7 @@ def test_a_run_cut_at_any_report_ends_with_the_very_same_bytes(
     assert not (tmp_path / "cut" / runs.RESULTS).exists()
     assert written(adapted(recipe, cache, tmp_path / "cut").root) == whole
     assert {f"seed-0/{part}" for part in ("last.safetensors", "selected.safetensors", "metrics.jsonl")} <= whole.keys()
-    assert "seed-0/oracle.json" in whole
+    assert "seed-0/oracle-adapt.json" in whole
 
 
 class Cut:
@@ -171,12 +172,13 @@ def cut_and_resumed(
 def test_a_run_cut_at_any_iteration_ends_with_the_very_same_bytes(
     make_cache: MakeCache, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache, recipe = make_cache(), METHODS[name]
+    cache = make_cache()
+    recipe = replace(METHODS[name], warmstart_iterations=3, iterations=7, eval_every=3)
     whole = written(adapted(recipe, cache, tmp_path / "whole").root)
-    for at in range(24):
+    for at in range(10):
         found = cut_and_resumed(recipe, cache, tmp_path / f"cut-{at}", Cut(at), Stack, "step", monkeypatch)
         assert found == whole, f"cut at iteration {at}"
-    assert cut_and_resumed(recipe, cache, tmp_path / "to-the-end", Cut(24), Stack, "step", monkeypatch) is None
+    assert cut_and_resumed(recipe, cache, tmp_path / "to-the-end", Cut(10), Stack, "step", monkeypatch) is None
 
 
 @pytest.mark.parametrize("select_by", ["infomax", "dev"])
@@ -224,7 +226,9 @@ def assert_same_heads(one: RunFolder, other: RunFolder, seeds: Sequence[int], to
         for name in (runs.SOURCE_ONLY, runs.LAST):
             ours, theirs = (load_file(run.seed(seed).head_path(name)) for run in (one, other))
             for part, value in ours.items():
-                torch.testing.assert_close(value, theirs[part], atol=tolerance, rtol=0, msg=f"seed {seed}: {name} {part}")
+                torch.testing.assert_close(
+                    value, theirs[part], atol=tolerance, rtol=0, msg=f"seed {seed}: {name} {part}"
+                )
 
 
 def test_methods_together_are_each_alone(make_cache: MakeCache, tmp_path: Path) -> None:
@@ -265,8 +269,7 @@ def test_many_methods_cut_anywhere_end_with_the_very_same_bytes(make_cache: Make
 
 
 def test_a_run_added_to_a_finished_one_has_its_own_oracle(make_cache: MakeCache, tmp_path: Path) -> None:
-    # Shift and few iterations: the warm-start's best step is not the adaptation's.
-    cache = FeatureCache(make_cache(shift=3.0))
+    cache = FeatureCache(make_cache())
     only = replace(SHORT, method="source-only")
     adapt.run_all({tmp_path / "r/ours": SHORT}, cache, reporter=Silent())
     adapt.run_all({tmp_path / "r/ours": SHORT, tmp_path / "r/only": only}, cache, reporter=Silent())
@@ -370,9 +373,7 @@ def test_an_unknown_score_is_refused_before_anything_is_written(make_cache: Make
 
 
 @pytest.mark.parametrize("score", ["entropy", "snd", "bnm", "mixval", "transfer-score", "knn", "dev"])
-def test_the_step_is_selected_by_the_score_that_is_asked_for(
-    make_cache: MakeCache, tmp_path: Path, score: str
-) -> None:
+def test_the_step_is_selected_by_the_score_that_is_asked_for(make_cache: MakeCache, tmp_path: Path, score: str) -> None:
     run = adapted(replace(SHORT, select_by=score), make_cache(test=True), tmp_path / "run")
     lines = [line for line in run.seed(0).metrics() if line["phase"] == "adapt"]
     values = [line["scores"][score] for line in lines]

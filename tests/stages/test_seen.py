@@ -110,9 +110,7 @@ def test_a_target_that_measures_stays_one_object(banks: Banks, make_cache: MakeC
 
 @pytest.mark.parametrize("statistics", ["mean", "mean+max+std+change+peak-change"])
 @pytest.mark.parametrize("norm", ["domain", "source"])
-def test_standardised_rows_of_the_source_have_one_mean_squared_length(
-    banks: Banks, statistics: str, norm: str
-) -> None:
+def test_standardised_rows_of_the_source_have_one_mean_squared_length(banks: Banks, statistics: str, norm: str) -> None:
     recipe = replace(RECOMMENDED, statistics=statistics, feature_norm=norm)  # type: ignore[arg-type]
     seen = Seen(banks)
     found, norms = seen.banks(recipe), seen.norms(recipe)
