@@ -134,7 +134,8 @@ class AdaptRecipe:
 
     method: the objective of adaptation. head: "graph", on clips, or "linear" and "mlp" on statistics over time of each
     video's clips. mixing: background mixing; without it the background term is plain temporal contrast, and teachers
-    teach on plain clips. warmstart_iterations, iterations: None settles on a number of epochs when the run begins.
+    teach on plain clips. warmstart_iterations, iterations: None settles on a number of epochs when the run begins,
+    eval_every: None on a share of these.
     reverse: adapt from the cache's target to its source. precision: of the graph head's matrix products while training
     and measuring; auto: bf16 where the hardware has it, settled when the run begins. lambda_teacher, teacher_*,
     prior_weight: see objectives/teacher.py. lambda_align: weight of what methods other than comix add to the source's
@@ -167,13 +168,13 @@ class AdaptRecipe:
     feature_norm: FeatureNorm = "domain"
     precision: HeadPrecision = "auto"
     select_by: str = "infomax"
-    eval_every: int = 250
+    eval_every: int | None = 250
     seed: int = 0
     seeds: int = 1
 
     def __post_init__(self) -> None:
         """Refuses values no run can have, naming the option."""
-        positive = ("batch_size", "hidden_dim", "eval_every", "seeds", "lr", "temperature", "teacher_temperature")
+        positive = ("batch_size", "hidden_dim", "seeds", "lr", "temperature", "teacher_temperature")
         not_negative = (
             "lambda_bgm",
             "lambda_tpl",
@@ -186,6 +187,8 @@ class AdaptRecipe:
             _require(getattr(self, name) > 0, name, getattr(self, name), "must be above 0")
         for name in not_negative:
             _require(getattr(self, name) >= 0, name, getattr(self, name), "must not be below 0")
+        if self.eval_every is not None:
+            _require(self.eval_every > 0, "eval_every", self.eval_every, "must be above 0")
         for name in ("warmstart_iterations", "iterations"):
             if (count := getattr(self, name)) is not None:
                 _require(count >= 0, name, count, "must not be below 0")

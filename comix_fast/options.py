@@ -61,7 +61,7 @@ _HELP = {
     "lambda_bgm": "Weight of temporal contrast with background mixing; 0 leaves it out.",
     "lambda_tpl": "Weight of target pseudo-labels; 0 leaves them out.",
     "lambda_teacher": "Weight of what an averaged head teaches about the target; 0 leaves it out.",
-    "lambda_align": "Weight of the own term of methods other than comix; coral's grows with the fourth power of features.",
+    "lambda_align": "Weight of the own term of methods other than comix.",
     "teacher_temperature": "Divides the teacher's logits: below 1 its labels are surer.",
     "teacher_momentum": "Of the teacher's average, per iteration.",
     "prior_weight": "Keep pseudo-labels to the warm-started head's class shares (0), or to the source's (1).",
@@ -80,7 +80,11 @@ _HELP = {
 }
 
 
-_BY_EPOCHS = "as many epochs as the published schedule has"
+_SETTLED = {
+    "warmstart_iterations": "as many epochs as published",
+    "iterations": "as many epochs as published",
+    "eval_every": "a fortieth of them",
+}
 
 
 def adapt_options() -> list[inspect.Parameter]:
@@ -92,7 +96,7 @@ def adapt_options() -> list[inspect.Parameter]:
         if field.name not in _HELP:
             continue
         default = getattr(defaults, field.name)
-        text = f"{_HELP[field.name]} [default: {_BY_EPOCHS if default is None else default}]"
+        text = f"{_HELP[field.name]} [default: {_SETTLED[field.name] if default is None else default}]"
         kind = resolved[field.name]
         flag = (f"--{field.name}",) if kind is bool else ()
         option = typer.Option(*flag, help=text.replace("[", r"\["), show_default=False)

@@ -17,7 +17,7 @@ RECOMMENDED = AdaptRecipe(
     lambda_bgm=0.0,
     lambda_tpl=0.0,
     lambda_teacher=0.03,
-    eval_every=100,
+    eval_every=None,
 )
 """What the cached road needs, as measured in docs/evidence.md: no published λ, a head on statistics over time."""
 
@@ -51,10 +51,11 @@ def adapt_preset(name: str | None) -> AdaptRecipe:
 # Epochs of the published schedule on UCF-HMDB, batch 8 of 1,438 videos: its 4,000 and 10,000 iterations are 22 and 56.
 _WARMSTART_EPOCHS, _EPOCHS = 22, 56
 _FEWEST_WARMSTART, _FEWEST = 400, 500
+_EVALUATIONS, _OFTEN = 40, 100
 
 
 def settled_iterations(recipe: AdaptRecipe, n_source: int, n_target: int) -> AdaptRecipe:
-    """The recipe with both phases' iterations as numbers, where they are None: the published schedule's epochs.
+    """The recipe with iterations as numbers where they are None: the published schedule's epochs; evaluations, forty.
 
     n_source, n_target: training videos. At least 400 and 500 iterations, at most the published 4,000 and 10,000: a step
     costs the same whatever the list's length, and with few videos epochs are over before anything is learnt.
@@ -66,4 +67,8 @@ def settled_iterations(recipe: AdaptRecipe, n_source: int, n_target: int) -> Ada
     if recipe.iterations is None:
         epochs = _EPOCHS * max(n_source, n_target) // recipe.batch_size
         changes["iterations"] = min(10000, max(_FEWEST, epochs))
-    return dataclasses.replace(recipe, **changes)
+    settled = dataclasses.replace(recipe, **changes)
+    if settled.eval_every is None:
+        longest = max(settled.warmstart_iterations or 0, settled.iterations or 0)
+        settled = dataclasses.replace(settled, eval_every=max(_OFTEN, longest // _EVALUATIONS))
+    return settled

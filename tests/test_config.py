@@ -82,9 +82,9 @@ def test_what_is_recommended_is_the_default_and_every_other_preset() -> None:
 
 def test_iterations_settle_on_the_published_epochs() -> None:
     few = settled_iterations(RECOMMENDED, 60, 60)
-    assert (few.warmstart_iterations, few.iterations) == (400, 500)
+    assert (few.warmstart_iterations, few.iterations, few.eval_every) == (400, 500, 100)
     many = settled_iterations(RECOMMENDED, 50_000, 60)
-    assert (many.warmstart_iterations, many.iterations) == (4000, 10000)
+    assert (many.warmstart_iterations, many.iterations, many.eval_every) == (4000, 10000, 250)
     between = settled_iterations(RECOMMENDED, 1000, 1200)
     assert (between.warmstart_iterations, between.iterations) == (22 * 1000 // 8, 56 * 1200 // 8)
     asked = settled_iterations(replace(RECOMMENDED, iterations=7), 1000, 1200)

@@ -187,7 +187,7 @@ def _member(work: Work, phase: str, listener: _Listener) -> Member:
         draws=draws,
         norms=task.norms,
         iterations=iterations,
-        report_every=recipe.eval_every,
+        report_every=recipe.eval_every or iterations,
         reported=reported,
         begin=begun.iteration,
         momentum={name: value.to(task.device) for name, value in begun.momentum.items()},

@@ -55,7 +55,9 @@ def test_each_method_trains_by_the_recipe_it_is_said_to() -> None:
     assert same == plain
     for name in ("coral", "mmd", "dann", "mcd", "self-training", "adamatch"):
         assert recipes[name].method == name
-        assert replace(recipes[name], method="comix") == PUBLISHED
+        assert replace(recipes[name], method="comix", lambda_align=1.0) == PUBLISHED
+        on_statistics = replace(recipes[name], head="mlp", statistics=RECOMMENDED.statistics)
+        assert recipes[f"{name}-statistics"] == on_statistics
     parts = {name: (one.lambda_bgm > 0, one.lambda_tpl > 0, one.uses_mixes) for name, one in recipes.items()}
     assert parts["comix"] == (True, True, True)
     assert parts["comix-tcl"] == (True, False, False)
