@@ -177,7 +177,11 @@ def adapt(
     name: Annotated[str | None, typer.Option(help="The run's name. Default: after the cache and the recipe.")] = None,
     runs: Annotated[Path, typer.Option(help="The folder of runs.")] = Path("runs"),
     bgm: Annotated[
-        bool, typer.Option("--bgm/--no-bgm", help="Background mixing; without it, plain temporal contrast.")
+        bool,
+        typer.Option(
+            "--bgm/--no-bgm",
+            help="Background mixing; without it contrast is of speeds alone, and a teacher teaches on plain clips.",
+        ),
     ] = True,
     tpl: Annotated[bool, typer.Option("--tpl/--no-tpl", help="Target pseudo-labels.")] = True,
     source_only: Annotated[bool, typer.Option("--source-only", help="Stop after the warm-start.")] = False,
@@ -210,6 +214,9 @@ def adapt(
         target_supervised=target_supervised,
         ablation=ablation,
     )
+    reporter = Terminal(quiet)
+    for remark in command.remarks(preset, options, recipe):
+        reporter.warn(remark)
     done = command.run(
         recipe,
         from_cache,
@@ -219,13 +226,13 @@ def adapt(
         threads=threads,
         device=device,
         memory=memory,
-        reporter=Terminal(quiet),
+        reporter=reporter,
     )
     _print(command.to_json(done), as_json, command.closing(done, from_cache))
 
 
 @app.command(
-    epilog="Example: comix sweep --from-cache cache/ut --grid lambda_bgm=0.01,0.1 --grid lr=0.01,0.003 --seeds 3"
+    epilog="Example: comix sweep --from-cache cache/ut --grid lambda_teacher=0.01,0.1 --grid lr=0.01,0.003 --seeds 3"
 )
 @takes_adapt_options
 def sweep(
@@ -252,7 +259,9 @@ def sweep(
     from comix_fast.commands import sweep as command
     from comix_fast.stages.sweep import parse_grid
 
-    recipe = adapt_command.choose_recipe(preset, options)
+    recipe, reporter = adapt_command.choose_recipe(preset, options), Terminal(quiet)
+    for remark in adapt_command.remarks(preset, {}, recipe):
+        reporter.warn(remark)
     done = command.run(
         recipe,
         parse_grid(grid),
@@ -262,7 +271,7 @@ def sweep(
         threads=threads,
         device=device,
         memory=memory,
-        reporter=Terminal(quiet),
+        reporter=reporter,
     )
     _print(command.to_json(done), as_json, command.closing(done, from_cache))
     if done.lost:

@@ -18,7 +18,8 @@ ABSENT = -1e6
 
 # Of the gradient of the mean loss; at scikit-learn's 1e-4 the logits still differ in their third digit.
 _TOLERANCE = 1e-7
-_MOST_STEPS = 20_000
+# SciPy's L-BFGS stops without a word after 15,000 evaluations, one or two a step: this many steps come before that.
+_MOST_STEPS = 7_000
 
 _Float64s = NDArray[np.float64]
 _Int64s = NDArray[np.int64]

@@ -16,13 +16,14 @@ from comix_fast.commands.machine import choose_device, set_threads
 from comix_fast.config import AdaptRecipe, digest
 from comix_fast.console import Reporter
 from comix_fast.errors import ComixError
-from comix_fast.presets import adapt_preset
+from comix_fast.presets import ADAPT_PRESETS, adapt_preset
 from comix_fast.stages import ablation as ablation_stage
 from comix_fast.stages import adapt as stage
 from comix_fast.stages import runs as run_files
 from comix_fast.stages.bank import MemoryUse
 from comix_fast.stages.runs import RunFolder
 from comix_fast.tables import accuracy_table
+from comix_fast.unread import unread
 
 ABLATED = "ucf-hmdb-published"
 """The preset of an ablation."""
@@ -60,6 +61,18 @@ def choose_recipe(
     return adapt_preset(preset).with_changes(changes)
 
 
+def remarks(preset: str | None, options: Mapping[str, Any], recipe: AdaptRecipe) -> list[str]:
+    """What to say aloud of the options as typed: those that decide nothing, and presets that are now the default."""
+    typed = [name for name, value in options.items() if value is not None]
+    found = [
+        f"--{name.replace('_', '-')} decides nothing for method {recipe.method} with a {recipe.head} head and these λs"
+        for name in unread(typed, [recipe])
+    ]
+    if preset is not None and f"{preset}-published" in ADAPT_PRESETS:
+        found.append(f"preset {preset} is what is recommended for any cache; the published form is {preset}-published")
+    return found
+
+
 def run(
     recipe: AdaptRecipe,
     cache_path: Path,
@@ -79,6 +92,11 @@ def run(
     reporter.say(f"run {root}")
     place = choose_device(device)
     if ablation:
+        if recipe.pooled:
+            raise ComixError(
+                f"--ablation is of CoMix's parts on its graph head, not on a {recipe.head} one",
+                hint="leave out --head, or compare heads with comix compare",
+            )
         if recipe.method != "comix" or not recipe.mixing or not recipe.lambda_tpl or not recipe.lambda_bgm:
             raise ComixError(
                 "--ablation runs every part itself",

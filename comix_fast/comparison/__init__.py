@@ -1,6 +1,6 @@
 """Methods × seeds on one cache: statistics and writers. Importing it loads no torch."""
 
-from comix_fast.comparison.bootstrap import Gain, pairwise
+from comix_fast.comparison.bootstrap import Gain
 from comix_fast.comparison.cells import CHOICE_TITLES, FAMILIES, Cell, Comparison, MethodResult
 from comix_fast.comparison.rows import Accuracy, ResultTable, Row, rows, tabulate
 from comix_fast.comparison.writers import CSV_COLUMNS, to_csv, to_json, to_latex, to_markdown
@@ -16,7 +16,6 @@ __all__ = [
     "MethodResult",
     "ResultTable",
     "Row",
-    "pairwise",
     "rows",
     "tabulate",
     "to_csv",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from comix_fast.comparison.cells import Comparison, known_choice
-from comix_fast.errors import ComixError, first_few
+from comix_fast.comparison.cells import Comparison
+from comix_fast.errors import ComixError
 from comix_fast.intervals import LEVEL
 
 N_DRAWS = 10_000
@@ -139,33 +139,6 @@ def gain_of(comparison: Comparison, one: tuple[str, str], two: tuple[str, str], 
     # A count over a count, not a mean of means: methods with equally many right answers then differ by exactly 0.
     points = float(comparison.correct(*one).mean() - comparison.correct(*two).mean())
     return Gain(100 * points, 100 * low, 100 * high, float((differences <= 0).mean()))
-
-
-def pairwise(
-    comparison: Comparison,
-    one: str,
-    two: str,
-    *,
-    choice: str = "selected",
-    n_draws: int = N_DRAWS,
-    seed: int = SEED,
-) -> Gain:
-    """The gain of method `one` over method `two`, by the draws that the table's gains use.
-
-    Raises ComixError for a method that is not here or has no accuracy by this choice.
-    """
-    known_choice(choice)
-    for name in (one, two):
-        if name not in comparison.methods:
-            raise ComixError(f"no method {name!r} in this comparison", [first_few(comparison.methods)])
-        if not has_accuracy(comparison, name, choice):
-            raise ComixError(
-                f"{name} has no accuracy by the choice {choice!r}",
-                hint="compare methods with at least one finished seed, on videos with labels",
-            )
-    columns = (one, choice), (two, choice)
-    drawn = bootstrap_accuracies(comparison, columns, n_draws=n_draws, seed=seed)
-    return gain_of(comparison, *columns, (drawn[:, 0], drawn[:, 1]))
 
 
 def has_accuracy(comparison: Comparison, name: str, choice: str) -> bool:

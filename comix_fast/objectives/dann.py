@@ -66,4 +66,5 @@ class Dann(Objective):
     def _of_source(self, x: Tensor) -> Tensor:
         """[B, width] -> [B]: the log-odds that a video is of the source."""
         hidden = F.relu(x @ self.first + self.first_bias[..., None, :])
-        return (hidden @ self.last + self.last_bias[..., None, :]).squeeze(-1)
+        # A product of width 1 is added up in another order alone than beside other heads: its last bits would differ.
+        return (hidden * self.last.mT).sum(dim=-1) + self.last_bias

@@ -24,13 +24,13 @@ from comix_fast.objectives.teacher import Teacher, wanted_shares
 class Setting:
     """What an objective may know when adaptation begins; no target label is among it.
 
-    head: warm-started. prior: [C], class shares of the source. logits: [V, C], what the head says of the target's
+    head: warm-started. prior: [C], class shares of the source. logits: gives [V, C], what the head says of the target's
     training videos. seed: decides the weights of what an objective learns beside the head.
     """
 
     head: Head
     prior: Tensor
-    logits: Tensor
+    logits: Callable[[], Tensor]
     seed: int
 
 
@@ -45,7 +45,7 @@ def new_objective(recipe: AdaptRecipe, setting: Setting) -> Objective:
 
 
 def _adamatch(setting: Setting) -> AdaMatch:
-    means = (setting.prior, setting.logits.softmax(dim=1).mean(dim=0))
+    means = (setting.prior, setting.logits().softmax(dim=1).mean(dim=0))
     return AdaMatch(*means).to(setting.head.device)
 
 
@@ -62,6 +62,6 @@ _CLASSICAL: Mapping[str, Callable[[Setting], Objective]] = {
 def _teacher(recipe: AdaptRecipe, setting: Setting) -> Teacher | None:
     if not recipe.lambda_teacher:
         return None
-    running = (setting.logits / recipe.teacher_temperature).softmax(dim=1).mean(dim=0)
+    running = (setting.logits() / recipe.teacher_temperature).softmax(dim=1).mean(dim=0)
     wanted = wanted_shares(setting.prior, running, recipe.prior_weight)
     return Teacher(setting.head, wanted, running)

@@ -26,19 +26,18 @@ def deep_embedded_validation(evidence: Evidence) -> float | None:
     risk = mean(wℓ) + η·mean(w) − η with η = −cov(wℓ, w) / var(w), both with divisor n − 1; η = 0 where all weights are
     equal. ℓ is 1 for a wrong class, as in the published code: bounded, so no mistake can outweigh the list, and
     blind to how sure a head is, which differs by step. Sign flipped: the literature minimises the risk. No fixed range:
-    the control variate can take the risk below 0 or above 1. None without held-out source videos.
+    the control variate can take the risk below 0 or above 1. None without source videos of both kinds, trained on and
+    held out.
 
     The domain classifier is a logistic regression on standardised features in place of the published three-layer
     network: it is convex, so it needs no seed, and takes milliseconds. Its penalty is chosen, as there, on a fifth held
     out (seeded, by place in the list).
     """
-    held_out = evidence.held_out
-    if held_out is None:
+    held_out, trained = evidence.held_out, evidence.source
+    if held_out is None or trained is None:
         return None
     wrong = (held_out.logits.argmax(dim=1).cpu() != held_out.labels.cpu()).numpy().astype(np.float64)
-    source, target, asked = (
-        exact(rows).numpy() for rows in (evidence.source.features, evidence.features, held_out.features)
-    )
+    source, target, asked = (exact(rows).numpy() for rows in (trained.features, evidence.features, held_out.features))
     return -weighted_risk(density_ratio(source, target, asked), wrong)
 
 

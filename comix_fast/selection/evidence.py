@@ -45,8 +45,8 @@ class Evidence:
 
     logits: [V, C] float, the target's unlabelled training videos.
     features: [V, D] float, what the model's last (linear) layer sees of the same videos.
-    source: the source's training videos.
-    held_out: source videos the model was not trained on (a source test list), for DEV; None: DEV is None.
+    source: the source's training videos, and held_out: source videos the model was not trained on (a source test list),
+        both for DEV alone; None: DEV is None.
     classifier: [C, D] float, weights of the last linear layer, for Transfer Score; None where there is none.
     mixed: the model on mixed target videos, for MixVal; None: MixVal is None.
     Tensors may be on any device and in any float type; scores are computed in float64 on the CPU.
@@ -55,7 +55,7 @@ class Evidence:
 
     logits: Tensor
     features: Tensor
-    source: Labelled
+    source: Labelled | None = None
     held_out: Labelled | None = None
     classifier: Tensor | None = None
     mixed: Mixed | None = None

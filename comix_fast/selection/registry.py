@@ -90,9 +90,9 @@ def scores(evidence: Evidence) -> dict[str, float | None]:
 
     A model whose logits or features are not all finite (training diverged) has no score: every one is None.
     """
-    held_out = evidence.held_out
-    seen = [evidence.logits, evidence.features, evidence.source.features, evidence.classifier]
-    seen += [None, None] if held_out is None else [held_out.features, held_out.logits]
+    seen = [evidence.logits, evidence.features, evidence.classifier]
+    seen += [] if evidence.source is None else [evidence.source.features]
+    seen += [] if evidence.held_out is None else [evidence.held_out.features, evidence.held_out.logits]
     if not all(bool(tensor.isfinite().all()) for tensor in seen if tensor is not None):
         return dict.fromkeys(SCORES)
     return {name: score.function(evidence) for name, score in SCORES.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from comix_fast.files import held_lock, write_json
 from comix_fast.presets import settled_iterations
 from comix_fast.selection import SCORES
 from comix_fast.stages import runs
-from comix_fast.stages.bank import Banks, MemoryUse, load_banks
+from comix_fast.stages.bank import Banks, MemoryUse, load_banks, unseen
+from comix_fast.stages.pooling import parse_statistics
 from comix_fast.stages.results import summarise_run
 from comix_fast.stages.runs import RunFolder
 from comix_fast.stages.seen import Seen
@@ -67,10 +68,9 @@ def run_all(
             f"{cache.path} has no background-mixed views",
             hint="extract it again with --mixes 4 into another folder, or adapt with --no-bgm",
         )
-    for score in {recipe.select_by for recipe in recipes.values()} - SCORES.keys():
-        raise ComixError(f"there is no label-free score {score!r}", hint=f"select by {', '.join(SCORES)}")
-    place = torch.device(device)
     (reverse,) = {recipe.reverse for recipe in recipes.values()}
+    _check(recipes.values(), cache, reverse)
+    place = torch.device(device)
     banks = load_banks(cache, mixed, reverse, memory=memory, reporter=reporter)
     seen = Seen(banks, place, reporter)
     # Of many runs their folder is held: one lock for each would be as many open files.
@@ -90,6 +90,22 @@ def run_all(
                 write_json(task.folder.root / runs.RESULTS, summarise_run(task.folder))
     lost = [Lost(work.task.folder, work.seed, work.error) for work in works if work.error]
     return [task.folder for task in tasks], lost
+
+
+def _check(recipes: Iterable[AdaptRecipe], cache: FeatureCache, reverse: bool) -> None:
+    """Refuses what no run can do, before anything is read or written."""
+    for recipe in recipes:
+        if recipe.select_by not in SCORES:
+            raise ComixError(
+                f"there is no label-free score {recipe.select_by!r}", hint=f"select by {', '.join(SCORES)}"
+            )
+        if recipe.select_by == "dev" and not unseen(cache, "target" if reverse else "source"):
+            raise ComixError(
+                f"{cache.path} lists no labelled source videos to hold out, which deep embedded validation needs",
+                hint="give the source a test list and extract again, or choose another --select-by",
+            )
+        if recipe.pooled:
+            parse_statistics(recipe.statistics)
 
 
 def _settled(recipe: AdaptRecipe, banks: Banks, device: torch.device) -> AdaptRecipe:
@@ -116,6 +132,13 @@ def _meta(recipe: AdaptRecipe, cache: FeatureCache, banks: Banks, device: torch.
     lists["source"]["labels"] = digest(banks.source.labels.tolist())
     # They measure; a run measured with other labels, or none, must not pass for one measured with these.
     lists["measured"]["labels"] = digest(banks.measured.labels.tolist())
+    if banks.held_out is not None:
+        # Label-free scores see them, so a step may be selected by them.
+        lists["held out"] = {
+            "ids": digest(banks.held_out.ids),
+            "n": len(banks.held_out.ids),
+            "labels": digest(banks.held_out.labels.tolist()),
+        }
     lists["classes"] = {"names": digest(cache.classes), "n": len(cache.classes)}
     return {
         "cache": str(cache.path.resolve()),

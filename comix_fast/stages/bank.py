@@ -285,7 +285,7 @@ def load_banks(
     mapped = {domain: map_bank(cache, train[domain], mixed) for domain in (source_domain, target_domain)}
     if cache.has_test(target_domain):
         mapped["measured"] = map_bank(cache, cache.videos(target_domain, "test"), mixed=False)
-    if held_out := _unseen(cache, source_domain, train[source_domain]):
+    if held_out := unseen(cache, source_domain):
         mapped["held out"] = map_bank(cache, held_out, mixed=False)
     banks = dict(zip(mapped, _settled(list(mapped.values()), memory, reporter or Silent()), strict=True))
     target = banks[target_domain]
@@ -300,11 +300,11 @@ def load_banks(
     )
 
 
-def _unseen(cache: FeatureCache, domain: str, train: Sequence[CachedVideo]) -> list[CachedVideo]:
+def unseen(cache: FeatureCache, domain: str) -> list[CachedVideo]:
     """Labelled videos of a domain's test list that are not among its training videos."""
     if not cache.has_test(domain):
         return []
-    learnt = {video.id for video in train}
+    learnt = {video.id for video in cache.videos(domain, "train")}
     return [video for video in cache.videos(domain, "test") if video.label is not None and video.id not in learnt]
 
 

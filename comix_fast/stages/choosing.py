@@ -106,19 +106,6 @@ _Value = Callable[[Line], float | None]
 _Statistic = Callable[..., float | None]
 
 
-def pick(lines: Sequence[Line], score: str) -> Line:
-    """The evaluation with the highest score, the earlier of equal ones; the last one if none of them has the score.
-
-    lines: of one training, in order. score: a name of SCORES. Reads no accuracy.
-    Raises ComixError for an unknown score or no lines.
-    """
-    if score not in SCORES:
-        raise ComixError(f"there is no label-free score {score!r}", hint=f"scores: {', '.join(SCORES)}")
-    if not lines:
-        raise ComixError("a training without evaluations has no step to pick")
-    return _highest(lines, _score(score))
-
-
 def study(lines: Lines) -> Study:
     """Judges every score of SCORES on trainings of one pair of domains.
 

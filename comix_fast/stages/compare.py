@@ -15,16 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from comix_fast import choosing_table, comparison
+from comix_fast import comparison
 from comix_fast.cache.reader import FeatureCache
 from comix_fast.comparison import Cell, Comparison, MethodResult, ResultTable
 from comix_fast.comparison.escaping import markdown
 from comix_fast.config import AdaptRecipe, digest
 from comix_fast.console import Reporter
 from comix_fast.errors import RunError
-from comix_fast.files import whole_file, write_json
+from comix_fast.files import held_lock, whole_file, write_json
 from comix_fast.selection import SCORES
-from comix_fast.stages import adapt, choosing, runs
+from comix_fast.stages import adapt, choosing, choosing_text, runs
 from comix_fast.stages.adapt import Lost
 from comix_fast.stages.bank import MemoryUse, load_banks
 from comix_fast.stages.baselines import logistic_baseline
@@ -75,35 +75,29 @@ def run(
 
     device: where heads train. memory: whether features are loaded or mapped. A seed whose loss is not finite is given
     up and the others go on. Raises CacheError if no target video to measure on is labelled, ComixError if the cache
-    allows none of the methods, RunError if `root` holds other runs.
+    allows none of the methods, RunError if `root` holds other runs or another process is writing to it.
     """
     measured = measured_videos(cache, schedule.reverse)
     possible, left_out = allowed(methods, schedule, cache)
     for name, reason in left_out.items():
         reporter.say(f"left out: {name}: {reason}")
-    fitted = _fit_missing(possible, schedule, cache, root, reporter, memory)
-    recipes = {root / method.name: method.how for method in possible if isinstance(method.how, AdaptRecipe)}
-    folders: list[RunFolder] = []
-    lost: list[Lost] = []
-    if recipes:
-        reporter.say(f"{len(recipes)} methods, {schedule.seeds} seeds each: {len(recipes) * schedule.seeds} heads")
-        # Several runs hold their folder's lock, one holds its own: then the folder's is held here.
-        with adapt.writing_to(root) if len(recipes) == 1 else nullcontext():
-            folders, lost = adapt.run_all(recipes, cache, reporter=reporter, device=device, memory=memory)
-    for one in lost:
-        reporter.warn(f"{one.folder.root.name}, seed {one.seed}, is given up: {one.error.message}")
-    trained = _finished(folders, lost)
-    results = {
-        method.name: _fitted_result(method, fitted[method.name], schedule, measured)
-        if method.name in fitted
-        else trained_result(method, *trained[method.name], measured)
-        for method in possible
-    }
-    table = comparison.tabulate(_comparison(results, schedule, measured, _selection(possible)))
-    study = choosing.study({name: lines for name, where in trained.items() if (lines := lines_of(*where))})
-    notes = (*(f"left out: {name}: {reason}" for name, reason in left_out.items()), *cache.warnings, *cache.notes)
-    compared = Compared(root, tuple(possible), table, study, left_out, tuple(lost), notes)
-    _write(compared)
+    refusal = RunError(f"another process is writing to {root}", hint="wait for it, or choose another --name")
+    # Not the lock that training holds on this folder, which is taken below: until the tables are written.
+    with held_lock(root.parent / f".{root.name}.compare.lock", refusal):
+        fitted = _fit_missing(possible, schedule, cache, root, reporter, memory)
+        folders, lost = _trained(possible, schedule, cache, root, reporter, device, memory)
+        trained = _finished(folders, lost)
+        results = {
+            method.name: _fitted_result(method, fitted[method.name], schedule, measured)
+            if method.name in fitted
+            else trained_result(method, *trained[method.name], measured)
+            for method in possible
+        }
+        table = comparison.tabulate(_comparison(results, schedule, measured, _selection(possible)))
+        study = choosing.study({name: lines for name, where in trained.items() if (lines := lines_of(*where))})
+        notes = (*(f"left out: {name}: {reason}" for name, reason in left_out.items()), *cache.warnings, *cache.notes)
+        compared = Compared(root, tuple(possible), table, study, left_out, tuple(lost), notes)
+        _write(compared)
     return compared
 
 
@@ -135,11 +129,33 @@ def _write(compared: Compared) -> None:
         "compare.csv": comparison.to_csv(compared.table),
         "compare.md": comparison.to_markdown(compared.table) + more,
         "compare.tex": comparison.to_latex(compared.table),
-        "choosing.md": choosing_table.to_markdown(compared.study),
+        "choosing.md": choosing_text.to_markdown(compared.study),
     }
     for name, text in texts.items():
         with whole_file(compared.root / name) as partial:
             partial.write_text(text, encoding="utf-8")
+
+
+def _trained(
+    methods: Sequence[Method],
+    schedule: Schedule,
+    cache: FeatureCache,
+    root: Path,
+    reporter: Reporter,
+    device: str,
+    memory: MemoryUse,
+) -> tuple[list[RunFolder], list[Lost]]:
+    """The runs of the trained methods, all their seeds trained together, and the seeds given up."""
+    recipes = {root / method.name: method.how for method in methods if isinstance(method.how, AdaptRecipe)}
+    if not recipes:
+        return [], []
+    reporter.say(f"{len(recipes)} methods, {schedule.seeds} seeds each: {len(recipes) * schedule.seeds} heads")
+    # Several runs hold their folder's lock, one holds its own: then the folder's is held here.
+    with adapt.writing_to(root) if len(recipes) == 1 else nullcontext():
+        folders, lost = adapt.run_all(recipes, cache, reporter=reporter, device=device, memory=memory)
+    for one in lost:
+        reporter.warn(f"{one.folder.root.name}, seed {one.seed}, is given up: {one.error.message}")
+    return folders, lost
 
 
 def _finished(folders: Sequence[RunFolder], lost: Sequence[Lost]) -> dict[str, tuple[RunFolder, tuple[int, ...]]]:
@@ -208,8 +224,8 @@ def _fit_missing(
         ):
             for name in missing:
                 statistics = parse_statistics(fits[name].statistics)
-                baseline = logistic_baseline(banks, statistics, fits[name].norm, n_classes=len(cache.classes))
-                predicted = baseline.measured_logits.argmax(dim=1).tolist()
+                logits = logistic_baseline(banks, statistics, fits[name].norm, len(cache.classes))
+                predicted = logits.argmax(dim=1).tolist()
                 _require_no_run(root / name)
                 write_json(root / name / PREDICTIONS, {"identity": identities[name], "predicted": predicted})
                 found[name] = predicted

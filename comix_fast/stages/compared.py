@@ -116,7 +116,8 @@ _ALL = (
         "CoMix as published",
         "published",
         PUBLISHED,
-        note="its losses and weights on cached features; the paper trains the backbone too",
+        note="its losses and weights on cached features, standardised per domain, with as many epochs as published "
+        "(at least 400 + 500 iterations); the paper trains the backbone too",
         needs_mixes=True,
     ),
     Method("comix-tcl", "CoMix, TCL alone", "published", replace(PUBLISHED, mixing=False, lambda_tpl=0.0)),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +11,18 @@ import torch
 from torch import Tensor
 
 from comix_fast.heads import Head
-from comix_fast.selection import Evidence, Labelled, scores
+from comix_fast.selection import Evidence, Labelled, Mixed, scores
 from comix_fast.stages.bank import Banks, FeatureBank, Standardise
 
 WIDEST = 512
 """Label-free scores of wider features are taken of a random projection to half as many: angles and distances stay
 within some per cent (Johnson & Lindenstrauss 1984), and a score's cost grows with the square of the width."""
+
+BATCH = 128
+"""Videos that go through a head at once."""
+
+Narrow = Callable[[Tensor], Tensor]
+"""What to keep of features: [b, F] -> [b, F'], on their device."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,20 +33,33 @@ class Measured:
     predicted: Tensor
 
 
+def _as_they_are(features: Tensor) -> Tensor:
+    return features
+
+
 @torch.inference_mode()
-def predict(head: Head, bank: FeatureBank, norm: Standardise, batch: int = 128) -> tuple[Tensor, Tensor]:
-    """Logits [V, C] and what the last layer sees, [V, F], of a bank's videos on their test clips, dropout off; on the
-    CPU."""
+def predict(
+    head: Head, bank: FeatureBank, norm: Standardise, narrow: Narrow = _as_they_are, batch: int = BATCH
+) -> tuple[Tensor, Tensor]:
+    """Logits [V, C] of a bank's videos on their test clips, and what `narrow` keeps of what the last layer sees,
+    [V, F']; dropout off, on the CPU. What it does not keep is gone after its batch."""
+    seen = [(head.classify(some).cpu(), narrow(some).cpu()) for some in _features(head, bank, norm, batch)]
+    logits, kept = zip(*seen, strict=True)
+    return torch.cat(logits), torch.cat(kept)
+
+
+@torch.inference_mode()
+def predict_logits(head: Head, bank: FeatureBank, norm: Standardise, batch: int = BATCH) -> Tensor:
+    """[V, C] logits of a bank's videos on their test clips, dropout off, on the CPU."""
+    return torch.cat([head.classify(some).cpu() for some in _features(head, bank, norm, batch)])
+
+
+def _features(head: Head, bank: FeatureBank, norm: Standardise, batch: int) -> Iterator[Tensor]:
+    """What the last layer sees of each batch of videos, [b, F], where the head is."""
     head.eval()
     device = bank.clips.device
-    seen = [head.features(norm(bank.clips.take(rows.to(device)))) for rows in torch.split(bank.bin_first, batch)]
-    features = torch.cat(seen)
-    return head.classify(features).cpu(), features.cpu()
-
-
-def predict_logits(head: Head, bank: FeatureBank, norm: Standardise, batch: int = 128) -> Tensor:
-    """[V, C] logits of a bank's videos on their test clips, dropout off, on the CPU."""
-    return predict(head, bank, norm, batch)[0]
+    for rows in torch.split(bank.bin_first, batch):
+        yield head.features(norm(bank.clips.take(rows.to(device))))
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float | None:
@@ -56,29 +76,19 @@ def measure(head: Head, banks: Banks, norms: tuple[Standardise, Standardise]) ->
     The line: "scores", every score of comix_fast.selection by name (None where it is not to be had), "infomax" once
     more by itself, and "target_accuracy".
     """
-    logits, features = predict(head, banks.target, norms[1])
+    narrow = _narrowed(head.last_weights.shape[-1])
+    logits, features = predict(head, banks.target, norms[1], narrow)
     of_measured = logits if banks.measured is banks.target else predict_logits(head, banks.measured, norms[1])
-    source_logits, source_features = predict(head, banks.source, norms[0])
-    narrow = _narrowed(features.shape[1])
-
-    @torch.inference_mode()
-    def mixed(first: Tensor, second: Tensor, share: float) -> Tensor:
-        target, device = banks.target, banks.target.clips.device
-        one, other = (norms[1](target.clips.take(target.bin_first[of].to(device))) for of in (first, second))
-        logits: Tensor = head(share * one + (1 - share) * other)
-        return logits.cpu()
-
-    held_out = None
+    source = held_out = None
     if banks.held_out is not None:
-        their_logits, their_features = predict(head, banks.held_out, norms[0])
-        held_out = Labelled(narrow(their_features), their_logits, banks.held_out.labels)
+        source, held_out = (_labelled(head, bank, norms[0], narrow) for bank in (banks.source, banks.held_out))
     evidence = Evidence(
         logits=logits,
-        features=narrow(features),
-        source=Labelled(narrow(source_features), source_logits, banks.source.labels),
+        features=features,
+        source=source,
         held_out=held_out,
-        classifier=narrow(head.last_weights.detach().cpu()),
-        mixed=mixed,
+        classifier=narrow(head.last_weights.detach()).cpu(),
+        mixed=_mixed(head, banks.target, norms[1]),
     )
     found = scores(evidence)
     right = accuracy(of_measured, banks.measured.labels)
@@ -86,9 +96,41 @@ def measure(head: Head, banks: Banks, norms: tuple[Standardise, Standardise]) ->
     return Measured(line, of_measured.argmax(dim=1))
 
 
-def _narrowed(width: int) -> Callable[[Tensor], Tensor]:
+def _labelled(head: Head, bank: FeatureBank, norm: Standardise, narrow: Narrow) -> Labelled:
+    logits, features = predict(head, bank, norm, narrow)
+    return Labelled(features, logits, bank.labels)
+
+
+def _mixed(head: Head, bank: FeatureBank, norm: Standardise) -> Mixed:
+    """The head on mixes of a bank's videos, a batch of them at a time."""
+    device = bank.clips.device
+
+    @torch.inference_mode()
+    def mixed(first: Tensor, second: Tensor, share: float) -> Tensor:
+        logits: list[Tensor] = []
+        for pair in zip(torch.split(first, BATCH), torch.split(second, BATCH), strict=True):
+            one, other = (norm(bank.clips.take(bank.bin_first[of].to(device))) for of in pair)
+            logits.append(head(share * one + (1 - share) * other).cpu())
+        return torch.cat(logits)
+
+    return mixed
+
+
+def _narrowed(width: int) -> Narrow:
     """[…, width] -> the same, or […, WIDEST // 2] if it is wider than WIDEST; the same projection every time."""
     if width <= WIDEST:
-        return lambda values: values
-    projection = torch.randn(width, WIDEST // 2, generator=torch.Generator().manual_seed(0)) / (WIDEST // 2) ** 0.5
-    return lambda values: values @ projection
+        return _as_they_are
+
+    def narrow(features: Tensor) -> Tensor:
+        narrowed: Tensor = features @ _projection(width, features.device)
+        return narrowed
+
+    return narrow
+
+
+# An evaluation asks for it in every batch, and drawing a million numbers takes longer than a batch.
+@functools.lru_cache(maxsize=4)
+def _projection(width: int, device: torch.device) -> Tensor:
+    """[width, WIDEST // 2] float32, drawn on the CPU so that every device has the same."""
+    drawn = torch.randn(width, WIDEST // 2, generator=torch.Generator().manual_seed(0))
+    return (drawn / (WIDEST // 2) ** 0.5).to(device)

@@ -69,6 +69,12 @@ def pooled_bank(bank: FeatureBank, names: Sequence[str]) -> FeatureBank:
     )
 
 
+def pooled_bytes(bank: FeatureBank, names: Sequence[str]) -> int:
+    """How much memory the rows of pooled_bank take: float32, one a video and one more for each of its mixes."""
+    mixes = 0 if bank.mixed is None or bank.mixed_first is None else bank.mixed_first.numel()
+    return torch.float32.itemsize * len(names) * bank.clips.dim * (len(bank.ids) + mixes)
+
+
 def _require_known(names: Sequence[str]) -> None:
     hint = f"statistics are {', '.join(STATISTICS)}, joined by +"
     if not all(names) or not names:

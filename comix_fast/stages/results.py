@@ -27,7 +27,7 @@ def method_name(recipe: AdaptRecipe) -> str:
     if recipe.lambda_tpl:
         parts.append("TPL")
     if recipe.lambda_teacher:
-        parts.append("teacher")
+        parts.append("teacher" if recipe.mixing else "teacher (plain clips)")
     return "+ " + " + ".join(parts) if parts else "+ nothing (source loss alone)"
 
 
@@ -82,9 +82,17 @@ def summarise_run(run: RunFolder) -> dict[str, Any]:
         "measured_on": measured_on(run.meta),
         "seeds": list(run.recipe.seed_list),
         **{name: run.meta[name] for name in kept},
-        "selection": f"{run.recipe.select_by} on the target's unlabelled training videos",
+        "selection": selection_text(run.recipe.select_by),
         "rows": rows,
     }
+
+
+def selection_text(select_by: str) -> str:
+    """How a step is chosen without labels, in a few words."""
+    videos = "the target's unlabelled training videos"
+    if select_by == "dev":
+        videos = f"held-out source videos, weighted by their likeness to {videos}"
+    return f"{select_by} on {videos}"
 
 
 def _over_seeds(steps: Mapping[int, Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:

@@ -32,6 +32,8 @@ from comix_fast.stages.bank import Standardise
 RUN_FORM = "1"
 DRAWS = "2"
 """Raised when the random draws of training change: a run that was begun with others can't go on."""
+METHODS = "1"
+"""Raised when a constant or a formula of an objective, of standardising or of a label-free score changes."""
 RUN = "run.json"
 NORM = "norm.safetensors"
 RESULTS = "results.json"
@@ -80,7 +82,7 @@ def identity(meta: Mapping[str, Any]) -> dict[str, Any]:
     # Fields that a recipe has gained since are at what they were before there was a choice.
     whole = AdaptRecipe(**meta["recipe"]).to_json()
     recipe = {name: value for name, value in whole.items() if name not in ("seed", "seeds")}
-    since = {"device": meta.get("device", "cpu"), "draws": meta.get("draws", "1")}
+    since = {"device": meta.get("device", "cpu"), "draws": meta.get("draws", "1"), "methods": meta.get("methods", "1")}
     return {name: meta[name] for name in ("form", "cache_key", "dataset")} | since | {"recipe": recipe}
 
 
@@ -145,7 +147,7 @@ class RunFolder:
 
         Raises RunError if another run is there; the message lists the fields that differ.
         """
-        meta = {"form": RUN_FORM, "draws": DRAWS, **meta}
+        meta = {"form": RUN_FORM, "draws": DRAWS, "methods": METHODS, **meta}
         if (root / RUN).exists() or not any(p for p in root.glob("*") if not p.name.startswith(f".{RUN}.")):
             for folder in (root, *root.glob("seed-*")):
                 remove_partial(folder)

@@ -8,8 +8,10 @@ import torch
 
 from comix_fast.config import AdaptRecipe
 from comix_fast.console import Reporter, Silent
-from comix_fast.stages.bank import Banks, FeatureBank, Standardise, feature_norms, pooled_size
-from comix_fast.stages.pooling import parse_statistics, pooled_bank
+from comix_fast.errors import CacheError
+from comix_fast.memory import available_memory
+from comix_fast.stages.bank import Banks, FeatureBank, Standardise, feature_norms, gigabytes, pooled_size
+from comix_fast.stages.pooling import parse_statistics, pooled_bank, pooled_bytes
 
 Norms = tuple[Standardise, Standardise]
 
@@ -24,7 +26,10 @@ class Seen:
         self._norms: dict[tuple[tuple[str, ...], str], Norms] = {}
 
     def banks(self, recipe: AdaptRecipe) -> Banks:
-        """The banks that the recipe's head takes. Raises ComixError for statistics that do not exist."""
+        """The banks that the recipe's head takes.
+
+        Raises ComixError for statistics that do not exist, CacheError where they would take more memory than is free.
+        """
         names = parse_statistics(recipe.statistics) if recipe.pooled else ()
         if names not in self._banks:
             self._banks[names] = self._on_device(self._pooled(names) if names else self._loaded)
@@ -41,8 +46,9 @@ class Seen:
         return self._norms[key]
 
     def _pooled(self, names: tuple[str, ...]) -> Banks:
-        n_banks = len({id(bank) for bank in self._loaded if isinstance(bank, FeatureBank)})
-        with self._reporter.progress("statistics over time", n_banks, "lists") as advance:
+        banks = {id(bank): bank for bank in self._loaded if isinstance(bank, FeatureBank)}.values()
+        _require_room(sum(pooled_bytes(bank, names) for bank in banks))
+        with self._reporter.progress("statistics over time", len(banks), "lists") as advance:
 
             def pooled(bank: FeatureBank) -> FeatureBank:
                 made = pooled_bank(bank, names)
@@ -62,3 +68,14 @@ class Seen:
             return replace(bank, clips=bank.clips.to(device), mixed=mixed)
 
         return banks.each(moved)
+
+
+def _require_room(n_bytes: int) -> None:
+    """Before minutes are spent on rows that would then find no room. Raises CacheError."""
+    room = available_memory()
+    if room is not None and n_bytes > room:
+        raise CacheError(
+            f"statistics over time of all videos take {gigabytes(n_bytes)} of memory, and {gigabytes(room)} are free",
+            hint="ask for fewer --statistics, adapt with --no-bgm, or leave the clips as they are: "
+            "--head graph --memory map",
+        )

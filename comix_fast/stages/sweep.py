@@ -19,10 +19,11 @@ from comix_fast.files import write_json
 from comix_fast.stages import adapt, runs
 from comix_fast.stages.adapt import Lost
 from comix_fast.stages.runs import RunFolder
+from comix_fast.unread import unread
 
 SWEEP = "sweep.json"
 MOST_HEADS = 4096
-_NOT_IN_GRIDS = ("method", "reverse", "seed", "seeds", "precision", "eval_every")
+_NOT_IN_GRIDS = ("method", "reverse", "seed", "seeds", "precision", "eval_every", "select_by")
 
 Grid = Mapping[str, tuple[Any, ...]]
 
@@ -87,11 +88,18 @@ def _value(name: str, kind: Any, text: str) -> Any:
 
 
 def points(recipe: AdaptRecipe, grid: Grid) -> dict[str, AdaptRecipe]:
-    """A recipe for every combination of the grid's values, by folder name. Raises ComixError for too many."""
+    """A recipe for every combination of the grid's values, by folder name. Raises ComixError for too many, and for a
+    field that no point reads.
+    """
     made = {}
     for values in itertools.product(*grid.values()):
         changes = dict(zip(grid, values, strict=True))
         made[",".join(f"{name}={value}" for name, value in changes.items())] = recipe.with_changes(changes)
+    if idle := unread(grid, list(made.values())):
+        raise ComixError(
+            f"--grid {idle[0]} would change nothing at any point",
+            hint="its head or method does not read it; add for example --head, --method or a λ",
+        )
     if len(made) * recipe.seeds > MOST_HEADS:
         raise ComixError(
             f"{len(made):,} points of {recipe.seeds} seeds are {len(made) * recipe.seeds:,} heads",
@@ -129,6 +137,7 @@ def to_json(swept: Swept) -> dict[str, Any]:
         "grid": {name: list(values) for name, values in swept.grid.items()},
         "points": entries,
         "given_up": given_up,
+        "select_by": swept.folders[0].recipe.select_by,
         "chosen_without_labels": chosen(entries),
     }
 

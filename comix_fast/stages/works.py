@@ -247,10 +247,10 @@ def _objective(work: Work, begun: _Begun) -> Objective:
     """The adaptation's objective, as it was when the head's checkpoint was made, else as it begins."""
     task, recipe = work.task, work.task.recipe
     head = task.folder.load_head(work.seed, runs.SOURCE_ONLY).to(task.device)
-    logits = predict_logits(head, task.banks.target, task.norms[1])
     source = task.banks.source.labels
     prior = torch.bincount(source, minlength=head.n_classes).float() / len(source)
-    setting = Setting(head.cpu(), prior, logits, work.seed)
+    on_cpu = task.folder.load_head(work.seed, runs.SOURCE_ONLY)
+    setting = Setting(on_cpu, prior, lambda: predict_logits(head, task.banks.target, task.norms[1]), work.seed)
     objective = new_objective(recipe, setting)
     if begun.objective:
         objective.load_state_dict(begun.objective)

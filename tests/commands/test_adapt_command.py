@@ -119,7 +119,7 @@ def test_an_ablation_is_of_the_published_form(comix: Callable[..., Ended], make_
         assert made[name] == getattr(published, name), name
     refused = comix(*words[:-1], "b", "--preset", "recommended")
     assert refused.code == 2
-    assert "--ablation runs every part itself" in refused.err
+    assert "--ablation is of CoMix's parts on its graph head" in refused.err
 
 
 @pytest.mark.parametrize(

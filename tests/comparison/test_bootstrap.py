@@ -6,12 +6,13 @@ import itertools
 import math
 import statistics
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from small_comparisons import LABELS, NEAREST, OURS, SOURCE_ONLY, cell, comparison, four, method, same
 
-from comix_fast.comparison import Comparison, MethodResult, bootstrap, pairwise, rows
+from comix_fast.comparison import Comparison, Gain, MethodResult, bootstrap, rows
 from comix_fast.comparison.ranking import mean_ranks
 from comix_fast.errors import ComixError
 
@@ -23,6 +24,13 @@ def random_methods(
         name: method(name, {seed: same((rng.random(n_videos) < 0.6).astype(int).tolist()) for seed in own})
         for name, own in seeds.items()
     }
+
+
+def gain_over(here: Comparison, one: str, two: str) -> Gain:
+    """What the table of a comparison that counts gains from `two` says of `one`."""
+    gain = next(row.gain for row in rows(replace(here, baseline=two)) if row.name == one)
+    assert gain is not None
+    return gain
 
 
 def test_agrees_with_a_double_loop_over_the_same_draws(rng: np.random.Generator) -> None:
@@ -59,7 +67,7 @@ def test_agrees_with_every_possible_draw() -> None:
         for seeds in itertools.product(range(2), repeat=2):
             mean = {name: np.mean([[rows_[s, v] for v in videos] for s in seeds]) for name, rows_ in right.items()}
             gains.append(100 * (mean["ours"] - mean["source-only"]))
-    gain = pairwise(here, "ours", "source-only")
+    gain = gain_over(here, "ours", "source-only")
     assert gain.points == 25.0  # 7 of 8 right against 5 of 8
     assert gain.not_better == pytest.approx(np.mean(np.array(gains) <= 0), abs=0.015)
     assert (gain.low, gain.high) == pytest.approx(tuple(np.quantile(gains, [0.025, 0.975])), abs=1e-9)
@@ -73,10 +81,10 @@ def test_one_video_apart_by_hand() -> None:
     # drawn, in (3/4)^4 = 0.316 of the draws. Unpaired, the two would often change places.
     more = method("more", {seed: same([1, 1, 0, 0]) for seed in (0, 1)})
     less = method("less", {seed: same([1, 0, 0, 0]) for seed in (0, 1)})
-    gain = pairwise(comparison({"more": more, "less": less}), "more", "less")
+    gain = gain_over(comparison({"more": more, "less": less}), "more", "less")
     assert (gain.points, gain.low) == (25.0, 0.0)
     assert gain.not_better == pytest.approx(0.75**4, abs=0.02)
-    back = pairwise(comparison({"more": more, "less": less}), "less", "more")
+    back = gain_over(comparison({"more": more, "less": less}), "less", "more")
     assert (back.points, back.low, back.high, back.not_better) == (-25.0, -gain.high, 0.0, 1.0)
 
 
@@ -85,7 +93,7 @@ def test_seeds_are_paired() -> None:
     lucky = {0: same([1, 1, 1, 1]), 1: same([0, 0, 0, 0])}
     swapped = {0: same([0, 0, 0, 0]), 1: same([1, 1, 1, 1])}
     here = comparison({"a": method("a", lucky), "b": method("b", lucky), "c": method("c", swapped)})
-    alike, unlike = pairwise(here, "a", "b"), pairwise(here, "a", "c")
+    alike, unlike = gain_over(here, "a", "b"), gain_over(here, "a", "c")
     assert (alike.low, alike.high) == (0.0, 0.0)
     assert (unlike.points, unlike.low, unlike.high) == (0.0, -100.0, 100.0)
 
@@ -95,14 +103,14 @@ def test_identical_methods_gain_nothing() -> None:
     seeds = {seed: same(marks) for seed, marks in enumerate(([1, 0, 0], [1, 1, 0], [1, 1, 1]))}
     backwards = dict(reversed(seeds.items()))
     here = comparison({"a": method("a", seeds), "b": method("b", backwards)}, labels=LABELS[:3], seeds=(0, 1, 2))
-    gain = pairwise(here, "a", "b")
+    gain = gain_over(here, "a", "b")
     assert (gain.points, gain.low, gain.high, gain.not_better) == (0.0, 0.0, 0.0, 1.0)
     assert [row.rank for row in rows(here)] == [1.5, 1.5]
 
 
 def test_one_outcome_for_all_seeds_ties_with_equal_seeds() -> None:
     repeated = method("repeated", {seed: same([1, 1, 0, 0]) for seed in (0, 1)})
-    gain = pairwise(comparison({"once": NEAREST, "repeated": repeated}), "once", "repeated")
+    gain = gain_over(comparison({"once": NEAREST, "repeated": repeated}), "once", "repeated")
     assert (gain.points, gain.low, gain.high, gain.not_better) == (0.0, 0.0, 0.0, 1.0)
 
 
@@ -129,20 +137,12 @@ def test_the_same_every_time_and_whatever_is_drawn_at_once(monkeypatch: pytest.M
     assert rows(four(), n_draws=500) == first
 
 
-def test_the_gain_of_a_pair_is_the_gain_of_the_table() -> None:
-    here = four()
-    table = {row.name: row.gain for row in rows(here)}
-    assert table["source-only"] is None
-    for name in ("nearest", "ours", "bound"):
-        assert table[name] == pairwise(here, name, "source-only")
-
-
 def test_memory_is_bounded_by_the_picks_held(rng: np.random.Generator) -> None:
     n_videos = 10_000
     methods = random_methods(rng, {"source-only": (0, 1), "ours": (0, 1)}, n_videos)
     here = comparison(methods, labels=LABELS * (n_videos // 4))
     tracemalloc.start()
-    pairwise(here, "ours", "source-only", n_draws=600)
+    rows(here, n_draws=600)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 50e6  # the 600 draws' picks alone are 48 MB
@@ -185,16 +185,14 @@ def test_mean_ranks_by_hand() -> None:
     np.testing.assert_allclose(mean_ranks(accuracies), [5.5 / 3, 5 / 3, 7.5 / 3])
 
 
-def test_a_pair_without_accuracies_is_refused() -> None:
-    here = comparison({"ours": OURS, "gone": method("gone", {})})
-    with pytest.raises(ComixError, match="no method 'source-only'"):
-        pairwise(here, "ours", "source-only")
-    with pytest.raises(ComixError, match="gone has no accuracy by the choice 'selected'"):
-        pairwise(here, "ours", "gone")
+def test_a_method_without_accuracies_gains_nothing() -> None:
+    here = comparison({"ours": OURS, "gone": method("gone", {})}, baseline="ours")
+    assert [(row.gain, row.rank) for row in rows(here)] == [(None, 1.0), (None, None)]
+    assert rows(replace(here, baseline="gone"))[0].gain is None
     with pytest.raises(ComixError, match="0 bootstrap draws"):
         rows(here, n_draws=0)
     with pytest.raises(ComixError, match="no choice of a step is called 'best'"):
-        pairwise(here, "ours", "ours", choice="best")
+        rows(here, choice="best")
 
 
 def test_one_seed_leaves_the_videos_error() -> None:
@@ -211,7 +209,7 @@ def test_one_seed_leaves_the_videos_error() -> None:
         target="y",
         transductive=False,
     )
-    gain = pairwise(here, "a", "b")
+    gain = gain_over(here, "a", "b")
     assert gain.points == 50.0
     assert gain.low == 0.0 and gain.high == 100.0
     assert gain.not_better == pytest.approx(0.5**4, abs=0.01)

@@ -46,7 +46,8 @@ def some_head(kind: str = "mlp", seed: int = 0) -> Head:
 
 
 def setting_of(head: Head, seed: int = 0) -> Setting:
-    return Setting(head, torch.tensor([0.5, 0.3, 0.2], dtype=torch.double), drawn(8, N_CLASSES, seed=50 + seed), seed)
+    logits = drawn(8, N_CLASSES, seed=50 + seed)
+    return Setting(head, torch.tensor([0.5, 0.3, 0.2], dtype=torch.double), lambda: logits, seed)
 
 
 def objective_of(method: str, head: Head, seed: int = 0) -> Objective:

@@ -116,7 +116,7 @@ def test_aligned_labels_above_the_sources_confidence_are_taught(kind: str, progr
     assert isinstance(adamatch, AdaMatch)
     terms = adamatch(head, batch)
     given = setting_of(head)
-    running = torch.softmax(given.logits, dim=1).mean(dim=0)
+    running = torch.softmax(given.logits(), dim=1).mean(dim=0)
     source, labels, strong, _ = adamatch_by_loops(head, batch, (given.prior.tolist(), running.tolist()))
     assert 0 < share(labels) < 1
     growth = 0.5 - math.cos(min(math.pi, 2 * math.pi * progress)) / 2
@@ -152,7 +152,7 @@ def test_running_means_follow_each_batch_once_its_step_is_done() -> None:
     adamatch = objective_of("adamatch", head)
     assert isinstance(adamatch, AdaMatch)
     given = setting_of(head)
-    means = [given.prior.tolist(), torch.softmax(given.logits, dim=1).mean(dim=0).tolist()]
+    means = [given.prior.tolist(), torch.softmax(given.logits(), dim=1).mean(dim=0).tolist()]
     adamatch.after_step(head, one_batch(head))
     assert adamatch.source_mean.tolist() == pytest.approx(means[0])
     places = [mean.data_ptr() for mean in (adamatch.source_mean, adamatch.target_mean)]

@@ -135,6 +135,7 @@ def test_right_on_all_is_nought_and_no_list_is_none() -> None:
     right = Labelled(seen.held_out.features, torch.eye(2)[[0] * 200], seen.held_out.labels)
     assert deep_embedded_validation(Evidence(seen.logits, seen.features, seen.source, right)) == 0
     assert deep_embedded_validation(Evidence(seen.logits, seen.features, seen.source)) is None
+    assert deep_embedded_validation(Evidence(seen.logits, seen.features, held_out=right)) is None
 
 
 def test_the_order_of_held_out_videos_does_not_matter_and_no_global_draw() -> None:

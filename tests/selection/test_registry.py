@@ -51,6 +51,7 @@ def test_none_is_where_the_evidence_lacks_it() -> None:
     assert all(value is not None for value in scores(full).values())
     bare = scores(replace(full, held_out=None, classifier=None, mixed=None))
     assert [name for name, value in bare.items() if value is None] == ["dev", "mixval", "transfer-score"]
+    assert scores(replace(full, source=None)) == scores(replace(full, held_out=None)) == scores(full) | {"dev": None}
 
 
 def test_better_models_score_higher() -> None:
@@ -85,13 +86,15 @@ def test_extremes_are_finite(kind: str) -> None:
     assert all(value is not None and math.isfinite(value) for value in values.values()), values
 
 
-@pytest.mark.parametrize("where", ["logits", "features", "held_out"])
+@pytest.mark.parametrize("where", ["logits", "features", "source", "held_out"])
 def test_a_diverged_model_has_no_score(where: str) -> None:
     full = model(12, 2.0)
+    assert full.source is not None
     broken = torch.full((12, CLASSES), math.nan)
     changed = {
         "logits": replace(full, logits=broken),
         "features": replace(full, features=torch.full((12, WIDTH), math.inf)),
+        "source": replace(full, source=replace(full.source, features=torch.full((12, WIDTH), math.inf))),
         "held_out": replace(full, held_out=replace(full.source, logits=broken)),
     }[where]
     assert scores(changed) == dict.fromkeys(NAMES)
@@ -116,6 +119,7 @@ def test_gradients_and_half_precision_are_taken_as_numbers() -> None:
 
 def test_evidence_that_does_not_fit_is_refused() -> None:
     full = model(12, 2.0)
+    assert full.source is not None
     with pytest.raises(ShapeError, match="12 rows of features but 11 of logits"):
         replace(full, logits=full.logits[:11])
     with pytest.raises(ShapeError, match="features must be two axes"):

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from comix_fast.choosing_table import choosing_table, to_markdown
+from comix_fast.choosing_table import choosing_table
 from comix_fast.errors import ComixError
 from comix_fast.intervals import summarise
 from comix_fast.selection import SCORES
-from comix_fast.stages.choosing import Figure, ScoreReport, Study, pick, study
+from comix_fast.stages.choosing import Figure, ScoreReport, Study, study
+from comix_fast.stages.choosing_text import to_markdown
 
 Training = list[dict[str, Any]]
 
@@ -180,27 +181,26 @@ def test_a_seed_given_up_by_one_method_still_counts() -> None:
     assert value(found.oracle.picked_method) == pytest.approx((0.4 + 0.8) / 2)
 
 
-def test_the_step_a_score_picks() -> None:
+def test_of_equal_scores_the_first_step_is_picked_and_without_any_the_last() -> None:
     lines = training([0.1, 0.2, 0.3, 0.4], knn=[0.5, 0.9, None, 0.9], dev=[None, math.nan, None, None])
-    assert pick(lines, "knn")["iteration"] == 20
-    assert pick(lines, "dev")["iteration"] == 40
-    assert pick([line | {"target_accuracy": None} for line in lines], "knn")["iteration"] == 20
+    found = study({"plain": {0: lines}})
+    assert value(report(found, "knn").picked_step) == 0.2
+    assert value(found.last.picked_step) == 0.4
+    assert report(found, "dev").n_scored == 0
+    # Where one training has the score, the last step stands in for the other.
+    both = study({"plain": {0: lines, 1: training([0.5, 0.6], dev=[2.0, 1.0])}})
+    assert value(report(both, "dev").picked_step) == pytest.approx((0.4 + 0.5) / 2)
 
 
 def test_runs_that_stored_infomax_alone_are_read() -> None:
     lines = [{"iteration": n, "infomax": score, "target_accuracy": n / 10} for n, score in enumerate((0.1, 0.4, 0.2))]
-    assert pick(lines, "infomax")["iteration"] == 1
-    assert pick(lines, "knn")["iteration"] == 2
     found = study({"plain": {0: lines}})
+    assert value(report(found, "infomax").picked_step) == 0.1
     assert value(report(found, "infomax").within) == pytest.approx(0.5)
     assert report(found, "knn").n_scored == 0
 
 
-def test_what_cannot_be_picked_is_refused() -> None:
-    with pytest.raises(ComixError, match="no label-free score 'oracle'"):
-        pick(training([0.1]), "oracle")
-    with pytest.raises(ComixError, match="no step to pick"):
-        pick([], "knn")
+def test_trainings_that_cannot_be_judged_are_refused() -> None:
     with pytest.raises(ComixError, match=r"trainings without evaluations: 1\n  plain, seed 3"):
         study({"plain": {3: []}})
     with pytest.raises(ComixError, match="trained on target labels"):

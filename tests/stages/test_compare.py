@@ -17,7 +17,8 @@ from comix_fast.cache.format import DATASET
 from comix_fast.comparison import CSV_COLUMNS
 from comix_fast.config import AdaptRecipe
 from comix_fast.errors import CacheError, RunError
-from comix_fast.stages import adapt
+from comix_fast.files import write_json
+from comix_fast.stages import adapt, compare
 from comix_fast.stages.compared import METHODS, OURS, PUBLISHED, Method
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -180,3 +181,25 @@ def test_runs_that_are_not_whole_are_refused_by_name(make_cache: MakeCache, tmp_
         compared(cache, root, "logistic-mean")
     with adapt.writing_to(root), pytest.raises(RunError, match="another process is writing to"):
         compared(cache, root, "ours")
+
+
+@pytest.mark.parametrize("methods", ["logistic-mean", "ours", "ours,source-only"])
+def test_a_comparison_is_held_until_its_tables_are_written(
+    make_cache: MakeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, methods: str
+) -> None:
+    cache, root, refused = make_cache(), tmp_path / "c", []
+
+    def write(path: Path, value: Any) -> None:
+        if path.name == "choosing.json":
+            with pytest.raises(RunError, match=f"another process is writing to {root}") as caught:
+                compared(cache, root, methods)
+            refused.append(caught.value)
+        write_json(path, value)
+
+    monkeypatch.setattr(compare, "write_json", write)
+    compared(cache, root, methods)
+    assert len(refused) == 1
+    assert (root / "choosing.md").is_file()
+    # What is held goes with the command.
+    monkeypatch.undo()
+    compared(cache, root, methods)

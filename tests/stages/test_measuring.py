@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from members import Gym
+from torch import Tensor
 
 from builders import MakeCache
 from comix_fast import selection
 from comix_fast.cache import FeatureCache
+from comix_fast.cache.rows import LoadedRows
 from comix_fast.config import AdaptRecipe
 from comix_fast.heads import LinearHead
+from comix_fast.heads.head import UNDECIDED, Dropped
 from comix_fast.presets import RECOMMENDED
 from comix_fast.selection import Evidence
 from comix_fast.stages import measuring
@@ -113,7 +118,7 @@ def test_a_test_list_of_the_source_is_what_dev_needs(make_cache: MakeCache, show
     assert set(found) == set(selection.SCORES)
     assert {name for name, value in found.items() if value is None} == (set() if test else {"dev"})
     assert line["infomax"] == found["infomax"]
-    assert (shown[0].held_out is None) == (not test)
+    assert (shown[0].held_out is None) == (shown[0].source is None) == (not test)
     if test:
         assert banks.held_out is not None
         assert not set(banks.held_out.ids) & set(banks.source.ids)
@@ -149,3 +154,110 @@ def test_what_is_predicted_is_of_the_measured_videos(make_cache: MakeCache) -> N
     assert torch.equal(found.predicted, predict_logits(head, banks.measured, norms[1]).argmax(dim=1))
     right = float((found.predicted == banks.measured.labels).double().mean())
     assert found.line["target_accuracy"] == pytest.approx(right)
+
+
+class Watched(LinearHead):
+    """Notes how many videos it sees at once."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, 3)
+        self.seen: list[int] = []
+
+    def features(self, x: Tensor, dropped: Dropped = UNDECIDED) -> Tensor:
+        self.seen.append(len(x))
+        return super().features(x, dropped)
+
+
+@pytest.fixture
+def joined(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The shape of everything that measuring puts together."""
+    shapes: list[tuple[int, ...]] = []
+    cat = torch.cat
+
+    def noted(tensors: Any, *args: Any, **kwargs: Any) -> Tensor:
+        whole = cat(tensors, *args, **kwargs)
+        shapes.append(tuple(whole.shape))
+        return whole
+
+    monkeypatch.setattr(torch, "cat", noted)
+    return shapes
+
+
+def test_wide_features_are_never_put_together(
+    make_cache: MakeCache, joined: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    banks, norms = seen_by(RECOMMENDED, make_cache(dim=130, test=True))
+    head = Watched(650).eval()
+    monkeypatch.setattr(measuring, "scores", lambda evidence: {"infomax": 0.0})
+    joined.clear()
+    measure(head, banks, norms)
+    # Target and source, 18 videos each; 9 measured, of which logits alone are kept; 9 held out.
+    assert sorted(joined) == sorted([*[(18, 3), (18, 256)] * 2, (9, 3), (9, 3), (9, 256)])
+    joined.clear()
+    predict_logits(head, banks.target, norms[1], batch=5)
+    assert joined == [(18, 3)]
+    assert head.seen[-4:] == [5, 5, 5, 3]
+
+
+def test_batches_change_nothing_but_rounding(make_cache: MakeCache) -> None:
+    banks, norms = seen_by(RECOMMENDED, make_cache(dim=130))
+    head = wide_linear_head(650, 0).eval()
+    wide = predict(head, banks.target, norms[1])[1]
+    assert wide.shape == (18, 650)
+    for batch in (1, 5, 18):
+        logits, kept = predict(head, banks.target, norms[1], lambda values: 2 * values[:, :7], batch)
+        assert torch.equal(kept, 2 * wide[:, :7])
+        torch.testing.assert_close(logits, head.classify(wide.clone()).detach(), atol=1e-5, rtol=1e-5)
+
+
+def test_the_projection_is_drawn_once(make_cache: MakeCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    banks, norms = seen_by(RECOMMENDED, make_cache(dim=130, test=True))
+    head = wide_linear_head(650, 0).eval()
+    first = measure(head, banks, norms).line
+
+    def no_draw(*_: Any, **__: Any) -> Tensor:
+        raise AssertionError("drawn again")
+
+    monkeypatch.setattr(torch, "randn", no_draw)
+    assert measure(head, banks, norms).line == first
+
+
+class Untouchable(LoadedRows):
+    """Rows that nobody may take."""
+
+    def take(self, index: Tensor) -> Tensor:
+        raise AssertionError("taken")
+
+
+def test_without_held_out_videos_the_source_is_not_asked(make_cache: MakeCache) -> None:
+    banks, norms = seen_by(RECOMMENDED, make_cache(test=True))
+    clips = Untouchable(banks.source.clips.read(0, 18))
+    banks = banks._replace(source=replace(banks.source, clips=clips))
+    head = wide_linear_head(120, 0).eval()
+    with pytest.raises(AssertionError, match="taken"):
+        measure(head, banks, norms)
+    found = measure(head, banks._replace(held_out=None), norms).line["scores"]
+    assert [name for name, value in found.items() if value is None] == ["dev"]
+
+
+def test_mixed_videos_go_through_the_head_in_batches(
+    make_cache: MakeCache, shown: list[Evidence], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    banks, norms = seen_by(RECOMMENDED, make_cache())
+    head = Watched(120).eval()
+    with torch.no_grad():
+        head.weight.copy_(wide_linear_head(120, 0).weight)
+    measure(head, banks, norms)
+    mixed = shown[0].mixed
+    assert mixed is not None
+    first, second = torch.arange(300) % 18, torch.arange(300) * 7 % 18
+    head.seen.clear()
+    logits = mixed(first, second, 0.55)
+    assert head.seen == [128, 128, 44]
+    rows = norms[1](banks.target.clips.read(0, 18))
+    wanted = head((0.55 * rows[first] + 0.45 * rows[second])[:, None]).detach()
+    torch.testing.assert_close(logits, wanted, atol=1e-5, rtol=0)
+    monkeypatch.setattr(measuring, "BATCH", 7)
+    head.seen.clear()
+    torch.testing.assert_close(mixed(first[:18], second[:18], 0.55), logits[:18], atol=1e-5, rtol=0)
+    assert head.seen == [7, 7, 4]

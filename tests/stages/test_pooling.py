@@ -18,7 +18,7 @@ from comix_fast.cache.rows import LoadedRows, Rows
 from comix_fast.errors import ComixError, ShapeError
 from comix_fast.stages import pooling
 from comix_fast.stages.bank import FeatureBank, load_banks
-from comix_fast.stages.pooling import STATISTICS, parse_statistics, pooled_bank, temporal_statistics
+from comix_fast.stages.pooling import STATISTICS, parse_statistics, pooled_bank, pooled_bytes, temporal_statistics
 
 DIM = 24
 
@@ -219,3 +219,11 @@ def test_a_pooled_bank_moves_as_a_whole(bank: FeatureBank) -> None:
     assert moved.clips.device.type == moved.bin_first.device.type == "meta"
     assert moved.mixed is not None
     assert moved.mixed.device.type == "meta"
+
+
+@pytest.mark.parametrize("names", [STATISTICS, ("mean",)])
+def test_bytes_foreseen_are_those_taken(cache: FeatureCache, bank: FeatureBank, names: tuple[str, ...]) -> None:
+    for some in (bank, bank.subset(torch.tensor([4, 4, 1])), load_banks(cache, mixed=False).measured):
+        pooled = pooled_bank(some, names)
+        rows = [values(rows) for rows in (pooled.clips, pooled.mixed) if rows is not None]
+        assert pooled_bytes(some, names) == sum(one.nbytes for one in rows)

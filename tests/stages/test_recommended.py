@@ -20,7 +20,8 @@ from comix_fast.console import Silent
 from comix_fast.errors import ComixError, RunError
 from comix_fast.heads import LinearHead, TemporalGraph
 from comix_fast.presets import RECOMMENDED
-from comix_fast.stages import adapt, retrieve, runs
+from comix_fast.selection import scores
+from comix_fast.stages import adapt, measuring, retrieve, runs
 from comix_fast.stages.runs import RunFolder
 from comix_fast.stages.stack import Stack
 
@@ -112,7 +113,7 @@ def test_the_teacher_decides_bytes(make_cache: MakeCache, tmp_path: Path) -> Non
 def test_every_method_adapts_on_a_pooled_head(make_cache: MakeCache, tmp_path: Path, name: str) -> None:
     recipe = METHODS[name]
     run = adapted(recipe, make_cache(), tmp_path / "run")
-    titles = {"teacher without mixes": "+ teacher", "comix, all terms": "+ BGM + TPL + teacher"}
+    titles = {"teacher without mixes": "+ teacher (plain clips)", "comix, all terms": "+ BGM + TPL + teacher"}
     title = titles.get(name, f"+ {recipe.method if recipe.method != 'comix' else name}")
     assert list(rows(run)) == ["source-only", title]
     start, last = (load_file(run.seed(0).head_path(one)) for one in (runs.SOURCE_ONLY, runs.LAST))
@@ -181,11 +182,12 @@ def test_a_run_cut_at_any_iteration_ends_with_the_very_same_bytes(
     assert cut_and_resumed(recipe, cache, tmp_path / "to-the-end", Cut(10), Stack, "step", monkeypatch) is None
 
 
-@pytest.mark.parametrize("select_by", ["infomax", "dev"])
+@pytest.mark.parametrize("select_by", ["infomax", "snd"])
 def test_a_run_cut_before_any_file_appears_ends_with_the_very_same_bytes(
     make_cache: MakeCache, tmp_path: Path, select_by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # dev is not to be had without a test list of the source: no step is selected but the last.
+    # A score that no step has selects the last one.
+    without_a_score("snd", monkeypatch)
     cache, recipe = make_cache(), replace(SHORT, select_by=select_by)
     whole = written(adapted(recipe, cache, tmp_path / "whole").root)
     n_cuts = 0
@@ -389,8 +391,22 @@ def test_the_step_is_selected_by_the_score_that_is_asked_for(make_cache: MakeCac
     assert right == pytest.approx(best["target_accuracy"])
 
 
-def test_without_the_score_the_last_step_is_selected(make_cache: MakeCache, tmp_path: Path) -> None:
-    run = adapted(replace(SHORT, select_by="dev"), make_cache(), tmp_path / "run")
+def without_a_score(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Takes one label-free score away from every evaluation, as where a head has diverged."""
+    monkeypatch.setattr(measuring, "scores", lambda evidence: {**scores(evidence), name: None})
+
+
+def test_deep_embedded_validation_needs_held_out_videos(make_cache: MakeCache, tmp_path: Path) -> None:
+    with pytest.raises(ComixError, match=r"(?s)no labelled source videos to hold out.*test list"):
+        adapted(replace(SHORT, select_by="dev"), make_cache(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_the_score_the_last_step_is_selected(
+    make_cache: MakeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_a_score("snd", monkeypatch)
+    run = adapted(replace(SHORT, select_by="snd"), make_cache(), tmp_path / "run")
     assert rows(run)["+ teacher"]["selected"]["iteration"] == [12]
     assert rows(run)["+ teacher"]["selected"]["score"] == [None]
     last, selected = (run.seed(0).head_path(name).read_bytes() for name in (runs.LAST, runs.SELECTED))

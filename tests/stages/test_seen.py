@@ -13,8 +13,9 @@ from builders import MakeCache
 from comix_fast.cache import FeatureCache
 from comix_fast.config import AdaptRecipe
 from comix_fast.console import Advance, Silent
-from comix_fast.errors import ComixError
+from comix_fast.errors import CacheError, ComixError
 from comix_fast.presets import RECOMMENDED
+from comix_fast.stages import seen as seen_module
 from comix_fast.stages.bank import Banks, load_banks
 from comix_fast.stages.pooling import pooled_bank
 from comix_fast.stages.seen import Seen
@@ -147,3 +148,32 @@ def test_unknown_statistics_are_refused_by_name(banks: Banks) -> None:
         seen.banks(replace(LINEAR, statistics="median"))
     # A graph head has no statistics, so they are not asked after.
     assert seen.banks(replace(GRAPH, statistics="median")).source is banks.source
+
+
+def test_statistics_that_find_no_room_are_refused_before_any_is_made(
+    make_cache: MakeCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    banks = load_banks(FeatureCache(make_cache(test=True)), mixed=True)
+    # Mean and deviation of 24 features: source and target of 18 videos with two mixes each, measured and held out 9.
+    needed = 4 * 2 * 24 * (2 * (18 + 2 * 18) + 9 + 9)
+    monkeypatch.setattr(seen_module, "available_memory", lambda: needed - 1)
+    reporter = Counting()
+    with pytest.raises(CacheError, match=r"take 0\.00 GB of memory, and 0\.00 GB are free") as caught:
+        Seen(banks, reporter=reporter).banks(LINEAR)
+    for way_out in ("fewer --statistics", "--no-bgm", "--head graph --memory map"):
+        assert way_out in caught.value.hint
+    assert reporter.bars == []
+    # Clips as they are take no more memory than they did.
+    assert Seen(banks).banks(GRAPH).source is banks.source
+    assert Seen(banks).banks(replace(LINEAR, statistics="mean")).source.clips.dim == 24
+    for room in (needed, None):
+        monkeypatch.setattr(seen_module, "available_memory", lambda room=room: room)
+        assert Seen(banks).banks(LINEAR).source.clips.dim == 48
+
+
+def test_both_sizes_are_named(banks: Banks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seen_module, "pooled_bytes", lambda bank, names: 6_170_000_000)
+    monkeypatch.setattr(seen_module, "available_memory", lambda: 4_000_000_000)
+    # A target that measures is counted once.
+    with pytest.raises(CacheError, match=r"take 12\.34 GB of memory, and 4\.00 GB are free"):
+        Seen(banks).banks(LINEAR)
