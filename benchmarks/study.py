@@ -106,7 +106,6 @@ VARIANTS: Mapping[str, Mapping[str, AdaptRecipe]] = {
         "learning rate 0.003": _teacher(lr=0.003),
         "batches of 16": _teacher(batch_size=16),
         "twice the iterations": _teacher(warmstart_iterations=800, iterations=1000),
-        "ten times the iterations": _teacher(warmstart_iterations=4000, iterations=5000),
         "no label smoothing": _teacher(label_smoothing=0.0),
     },
 }

@@ -70,5 +70,6 @@ def domain_loss(source_logits: Tensor, target_logits: Tensor) -> Tensor:
         )
     if not (source_logits.shape[-1] and target_logits.shape[-1]):
         raise ShapeError(f"no video in source_logits {list(source_logits.shape)} or {list(target_logits.shape)}")
-    # −ln σ(z) is softplus(−z), and −ln(1 − σ(z)) softplus(z): neither overflows.
-    return (F.softplus(-source_logits).mean(dim=-1) + F.softplus(target_logits).mean(dim=-1)) / 2
+    # ln(1 − σ(z)) is ln σ(−z), which does not overflow. As softplus, the last numbers of a row may have other bits than
+    # the same ones among more: PyTorch computes what fills no whole vector by another exponential.
+    return -(F.logsigmoid(source_logits).mean(dim=-1) + F.logsigmoid(-target_logits).mean(dim=-1)) / 2

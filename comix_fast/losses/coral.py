@@ -25,7 +25,8 @@ def coral(source: Tensor, target: Tensor) -> Tensor:
     # tr(S·ZZᵀ·S·ZZᵀ): products of a few videos instead of D × D matrices, of which a batch has far too many.
     sign = spread.new_ones(spread.shape[-2])
     sign[source.shape[-2] :] = -1
-    squared = (spread @ spread.mT).square() @ sign @ sign
+    # Sums, not products with a vector: those are added up in another order for one loss than for several.
+    squared = ((spread @ spread.mT).square() * (sign[:, None] * sign)).sum(dim=(-2, -1))
     # Rounding can leave equal covariances a hair below zero.
     return squared.clamp_min(0) / (4 * source.shape[-1] ** 2)
 

@@ -35,8 +35,9 @@ def mmd(source: Tensor, target: Tensor, multipliers: Sequence[float] = (0.25, 0.
     # The mean over source pairs and over target pairs, less twice that over mixed pairs.
     weight = kernel.new_full((n_videos,), 1 / source.shape[-2])
     weight[source.shape[-2] :] = -1 / target.shape[-2]
+    # A sum, not products with a vector: those are added up in another order for one loss than for several.
     # Rounding can leave equal samples a hair below zero.
-    return (kernel @ weight @ weight).clamp_min(0)
+    return (kernel * (weight[:, None] * weight)).sum(dim=(-2, -1)).clamp_min(0)
 
 
 def _squared_distances(features: Tensor) -> Tensor:

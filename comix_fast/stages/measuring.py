@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -122,8 +123,7 @@ def _narrowed(width: int) -> Narrow:
         return _as_they_are
 
     def narrow(features: Tensor) -> Tensor:
-        narrowed: Tensor = features @ _projection(width, features.device)
-        return narrowed
+        return features @ _projection(width, features.device)
 
     return narrow
 
@@ -133,4 +133,4 @@ def _narrowed(width: int) -> Narrow:
 def _projection(width: int, device: torch.device) -> Tensor:
     """[width, WIDEST // 2] float32, drawn on the CPU so that every device has the same."""
     drawn = torch.randn(width, WIDEST // 2, generator=torch.Generator().manual_seed(0))
-    return (drawn / (WIDEST // 2) ** 0.5).to(device)
+    return (drawn / math.sqrt(WIDEST // 2)).to(device)

@@ -43,7 +43,7 @@ def learnt(run: RunFolder, seed: int) -> dict[str, bytes]:
 def test_seeds_together_are_each_alone_to_the_bit(
     make_cache: MakeCache, tmp_path: Path, name: str, head: str, n_classes: int, batch_size: int
 ) -> None:
-    cache = FeatureCache(make_cache(n_classes=n_classes, per_class=2, mixes=1))
+    cache = FeatureCache(make_cache(n_classes=n_classes, per_class=6 if n_classes == 6 else 2, mixes=1))
     recipe = replace(METHODS[name], head=head, batch_size=batch_size)
     for n_seeds in (3, 8):
         together = adapt.run(replace(recipe, seeds=n_seeds), cache, tmp_path / f"{n_seeds}", reporter=Silent())

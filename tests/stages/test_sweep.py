@@ -223,3 +223,11 @@ def test_running_it_again_trains_nothing(make_cache: MakeCache, tmp_path: Path) 
     swept(["lambda_bgm=0.01,0.1,0.5"], cache, root, shown)
     assert shown.bars == [("seed 0: adaptation", 10)]
     assert len(content(root)["points"]) == 3
+
+
+def test_a_grid_over_what_no_point_reads_is_refused() -> None:
+    linear = replace(SHORT, head="linear", statistics="mean", lambda_bgm=0.0)
+    with pytest.raises(ComixError, match=r"(?s)--grid hidden_dim would change nothing.*--head"):
+        points(linear, {"hidden_dim": (8, 16)})
+    # One point of another head reads it.
+    assert len(points(linear, {"hidden_dim": (8, 16), "head": ("linear", "mlp")})) == 4
