@@ -22,6 +22,7 @@ from comix_fast.config import AdaptRecipe
 from comix_fast.console import Silent
 from comix_fast.heads import TemporalGraph
 from comix_fast.losses import comix_loss
+from comix_fast.objectives import Comix
 from comix_fast.stages import adapt
 from comix_fast.stages.bank import Banks, feature_norms, load_banks
 from comix_fast.stages.batches import AdaptationDraws
@@ -133,6 +134,7 @@ def members(banks: Banks, count: int, iterations: int, recipe: AdaptRecipe | Non
                 phase="adapt",
                 draws=AdaptationDraws(banks, recipe.batch_size, seed, mixing=True),
                 norms=norms,
+                objective=Comix(recipe.lambda_bgm > 0, recipe.lambda_tpl > 0, mixed=True),
                 iterations=iterations,
                 report_every=iterations,
                 reported=lambda *_: None,

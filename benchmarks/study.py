@@ -25,7 +25,7 @@ from comix_fast.config import AdaptRecipe
 from comix_fast.console import Silent
 from comix_fast.demo import make_domains
 from comix_fast.files import write_json
-from comix_fast.presets import RECOMMENDED
+from comix_fast.presets import RECOMMENDED, TEACHER_WEIGHT
 from comix_fast.stages import adapt, runs
 from comix_fast.tables import plain_table
 
@@ -59,35 +59,35 @@ TASKS = (
 )
 
 
-def _teacher(**changes: Any) -> AdaptRecipe:
+def _linear(**changes: Any) -> AdaptRecipe:
     return replace(RECOMMENDED, **changes)
 
 
-def _without_teacher(**changes: Any) -> AdaptRecipe:
-    return replace(RECOMMENDED, **({"lambda_teacher": 0.0} | changes))
+def _teacher(**changes: Any) -> AdaptRecipe:
+    return replace(RECOMMENDED, **({"lambda_teacher": TEACHER_WEIGHT} | changes))
 
 
 VARIANTS: Mapping[str, Mapping[str, AdaptRecipe]] = {
     "head": {
         "graph, source's statistics": replace(PUBLISHED, method="source-only", feature_norm="source"),
         "graph, per domain": replace(PUBLISHED, method="source-only"),
-        "linear, mean": _without_teacher(method="source-only", statistics="mean"),
-        "linear, mean+max": _without_teacher(method="source-only", statistics="mean+max"),
-        "linear, mean+max+std": _without_teacher(method="source-only", statistics="mean+max+std"),
-        "linear, all five, source's statistics": _without_teacher(method="source-only", feature_norm="source"),
-        "linear, all five, not standardised": _without_teacher(method="source-only", feature_norm="none"),
-        "linear, all five": _without_teacher(method="source-only"),
-        "mlp, all five": _without_teacher(method="source-only", head="mlp"),
+        "linear, mean": _linear(method="source-only", statistics="mean"),
+        "linear, mean+max": _linear(method="source-only", statistics="mean+max"),
+        "linear, mean+max+std": _linear(method="source-only", statistics="mean+max+std"),
+        "linear, all five, source's statistics": _linear(method="source-only", feature_norm="source"),
+        "linear, all five, not standardised": _linear(method="source-only", feature_norm="none"),
+        "linear, all five": RECOMMENDED,
+        "mlp, all five": _linear(method="source-only", head="mlp"),
     },
     "contrast": {
-        "linear, BGM, λ 0.1": _without_teacher(lambda_bgm=0.1),
-        "linear, BGM, λ 0.01": _without_teacher(lambda_bgm=0.01),
-        "linear, BGM, λ 0.001": _without_teacher(lambda_bgm=0.001),
-        "linear, TPL, λ 0.01": _without_teacher(lambda_tpl=0.01),
+        "linear, BGM, λ 0.1": _linear(lambda_bgm=0.1),
+        "linear, BGM, λ 0.01": _linear(lambda_bgm=0.01),
+        "linear, BGM, λ 0.001": _linear(lambda_bgm=0.001),
+        "linear, TPL, λ 0.01": _linear(lambda_tpl=0.01),
     },
     "teacher": {
-        "nothing, as many iterations": _without_teacher(),
-        "recommended": RECOMMENDED,
+        "none": RECOMMENDED,
+        "λ 0.03, temperature 0.2, momentum 0.99": _teacher(),
         "λ 0.01": _teacher(lambda_teacher=0.01),
         "λ 0.1": _teacher(lambda_teacher=0.1),
         "λ 1": _teacher(lambda_teacher=1.0),
@@ -102,11 +102,12 @@ VARIANTS: Mapping[str, Mapping[str, AdaptRecipe]] = {
         "mlp head": _teacher(head="mlp"),
     },
     "optimiser": {
-        "learning rate 0.03": _teacher(lr=0.03),
-        "learning rate 0.003": _teacher(lr=0.003),
-        "batches of 16": _teacher(batch_size=16),
-        "twice the iterations": _teacher(warmstart_iterations=800, iterations=1000),
-        "no label smoothing": _teacher(label_smoothing=0.0),
+        "recommended": RECOMMENDED,
+        "learning rate 0.03": _linear(lr=0.03),
+        "learning rate 0.003": _linear(lr=0.003),
+        "batches of 16": _linear(batch_size=16),
+        "four times the iterations": _linear(warmstart_iterations=1600),
+        "no label smoothing": _linear(label_smoothing=0.0),
     },
 }
 

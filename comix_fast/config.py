@@ -233,7 +233,9 @@ class AdaptRecipe:
 
     @property
     def adapts(self) -> bool:
-        """Whether there is a second phase, on both domains."""
+        """Whether there is a second phase, on both domains: there is something to minimise, and time for it."""
+        if self.method == "comix" and not (self.lambda_bgm or self.lambda_tpl or self.lambda_teacher):
+            return False
         return self.method not in ("source-only", "target-supervised") and self.iterations != 0
 
     @property

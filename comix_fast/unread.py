@@ -33,6 +33,7 @@ def _is_graph(recipe: AdaptRecipe) -> bool:
 
 _READ_BY: Mapping[str, Callable[[AdaptRecipe], bool]] = {
     "statistics": lambda recipe: recipe.pooled,
+    "iterations": lambda recipe: recipe.adapts,
     "hidden_dim": _has_hidden_layer,
     "dropout": _has_hidden_layer,
     "precision": _is_graph,

@@ -17,7 +17,7 @@ DANN = replace(PUBLISHED, method="dann")
 @pytest.mark.parametrize(
     ("recipe", "idle"),
     [
-        (RECOMMENDED, ["hidden_dim", "dropout", "precision", "lambda_align", "pseudo_threshold", "temperature"]),
+        (RECOMMENDED, ["iterations", "hidden_dim", "precision", "lambda_align", "pseudo_threshold", "prior_weight"]),
         (PUBLISHED, ["statistics", "lambda_align", "teacher_temperature", "prior_weight"]),
         (DANN, ["statistics", "lambda_bgm", "lambda_teacher", "teacher_momentum", "temperature", "pseudo_threshold"]),
         (replace(PUBLISHED, method="self-training"), ["lambda_tpl", "temperature"]),
@@ -30,7 +30,7 @@ def test_what_decides_nothing_is_named(recipe: AdaptRecipe, idle: list[str]) -> 
 @pytest.mark.parametrize(
     ("recipe", "read"),
     [
-        (RECOMMENDED, ["statistics", "lambda_teacher", "lambda_bgm", "prior_weight", "lr", "seeds"]),
+        (RECOMMENDED, ["statistics", "lambda_teacher", "lambda_bgm", "lr", "seeds"]),
         (PUBLISHED, ["hidden_dim", "precision", "lambda_teacher", "pseudo_threshold", "temperature"]),
         (DANN, ["lambda_align", "dropout"]),
         (replace(PUBLISHED, method="self-training"), ["pseudo_threshold"]),

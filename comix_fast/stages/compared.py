@@ -10,7 +10,7 @@ from comix_fast.cache.reader import FeatureCache
 from comix_fast.config import AdaptRecipe, FeatureNorm
 from comix_fast.config import Method as Method_
 from comix_fast.errors import ComixError
-from comix_fast.presets import RECOMMENDED
+from comix_fast.presets import RECOMMENDED, TEACHER_WEIGHT
 
 PUBLISHED = AdaptRecipe(warmstart_iterations=None, iterations=None, eval_every=RECOMMENDED.eval_every)
 """The published form on standardised features, with as many epochs as the published schedule has on UCF-HMDB."""
@@ -130,14 +130,14 @@ _ALL = (
         replace(OURS, method="source-only", feature_norm="source"),
         note="the head and schedule of ours; it never sees the target",
     ),
-    Method("ours-domain", "+ per-domain standardisation", "ours", replace(OURS, method="source-only")),
     Method(
         "ours-logistic",
         "the same statistics, logistic regression, per domain",
         "ours",
         LogisticFit(OURS.statistics, "domain"),
     ),
-    Method("ours", "ours", "ours", OURS),
+    Method("ours", "ours: each domain standardised by its own", "ours", OURS),
+    Method("ours-teacher", "ours + teacher", "ours", replace(OURS, lambda_teacher=TEACHER_WEIGHT)),
     Method(
         "target-supervised",
         "target-supervised",

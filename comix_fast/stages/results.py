@@ -18,6 +18,8 @@ Line = Mapping[str, Any]
 def method_name(recipe: AdaptRecipe) -> str:
     """The method as tables name it: CoMix's parts, after its ablation (Table 4 there), and the teacher."""
     if not recipe.adapts:
+        if recipe.method == "comix" and recipe.feature_norm == "domain" and recipe.iterations != 0:
+            return "standardised per domain"
         return recipe.method if recipe.method == "target-supervised" else "source-only"
     if recipe.method != "comix":
         return f"+ {recipe.method}"
@@ -28,7 +30,7 @@ def method_name(recipe: AdaptRecipe) -> str:
         parts.append("TPL")
     if recipe.lambda_teacher:
         parts.append("teacher" if recipe.mixing else "teacher (plain clips)")
-    return "+ " + " + ".join(parts) if parts else "+ nothing (source loss alone)"
+    return "+ " + " + ".join(parts)
 
 
 def score_of(line: Line, name: str) -> float | None:
@@ -67,7 +69,8 @@ def summarise_run(run: RunFolder) -> dict[str, Any]:
 
     Accuracies are shares in [0, 1]; null where the target has no labels to measure with.
     """
-    names = {"warmstart": "source-only", "adapt": method_name(run.recipe), "supervised": "target-supervised"}
+    first = "source-only" if run.recipe.adapts else method_name(run.recipe)
+    names = {"warmstart": first, "adapt": method_name(run.recipe), "supervised": "target-supervised"}
     rows = []
     per_seed = {seed: run.seed(seed).metrics() for seed in run.recipe.seed_list}
     for phase in PHASES:

@@ -17,7 +17,7 @@ from comix_fast.stages import compared
 from comix_fast.stages.compared import METHODS, OURS, Method
 
 SHORT = ("--warmstart-iterations", "6", "--iterations", "4", "--eval-every", "2", "--threads", "1")
-FEW = ("--methods", "logistic-mean,source-only,ours")
+FEW = ("--methods", "logistic-mean,source-only,ours-teacher")
 
 
 class Ended(NamedTuple):
@@ -67,14 +67,21 @@ def test_both_tables_then_where_they_are(comix: Callable[..., Ended], make_cache
     assert "2 methods, 2 seeds each: 4 heads" in ended.err
 
     # The same folder for other methods, more seeds; another one for another schedule or direction.
-    again = comix("--from-cache", cache, "--methods", "adabn,source-only,ours", *SHORT, "--seeds", "3", "--json", "-q")
+    again = comix(
+        "--from-cache", cache, "--methods", "adabn,source-only,ours-teacher", *SHORT, "--seeds", "3", "--json", "-q"
+    )
     assert again.code == 0
     assert again.err == ""
     found = json.loads(again.out)
     assert found.pop("compare") == str(root)
     assert found.pop("choosing") == json.loads((root / "choosing.json").read_text())
     assert found == json.loads((root / "compare.json").read_text())
-    assert {path.name for path in root.iterdir() if path.is_dir()} == {"logistic-mean", "adabn", "source-only", "ours"}
+    assert {path.name for path in root.iterdir() if path.is_dir()} == {
+        "logistic-mean",
+        "adabn",
+        "source-only",
+        "ours-teacher",
+    }
     turned = comix("--from-cache", cache, *FEW, *SHORT, "--reverse", "--seeds", "1")
     assert "target domain → source domain, one seed" in turned.out
     assert len(list(Path("runs").glob("cache-compare-*"))) == 2
@@ -84,7 +91,7 @@ def test_both_tables_then_where_they_are(comix: Callable[..., Ended], make_cache
 
 
 def test_an_unknown_method_lists_them_all(comix: Callable[..., Ended]) -> None:
-    ended = comix("--from-cache", "absent", "--methods", "ours,magic")
+    ended = comix("--from-cache", "absent", "--methods", "ours-teacher,magic")
     assert ended.code == 2
     assert "--methods: there is no method 'magic'" in ended.err
     assert all(f"{method.name}: {method.title}" in ended.err for method in METHODS.values())

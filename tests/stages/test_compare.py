@@ -66,12 +66,12 @@ def test_every_method_and_every_file(make_cache: MakeCache, tmp_path: Path) -> N
 
 def _agrees_with_its_runs(root: Path, found: dict[str, Any]) -> None:
     """Every number of the table, by plain loops over the runs' own files."""
-    warm_alone = ("source-only-graph", "adabn", "source-only", "ours-domain")
+    warm_alone = ("source-only-graph", "adabn", "source-only", "ours")
     for row in found["rows"]:
         name, folder = row["name"], root / row["name"]
         if row["deterministic"]:
             predicted = json.loads((folder / "predictions.json").read_text())["predicted"]
-            labels = [int(one["label"].removeprefix("class ")) for one in predictions(root / "ours", 0)]
+            labels = [int(one["label"].removeprefix("class ")) for one in predictions(root / "ours-teacher", 0)]
             right = sum(one == label for one, label in zip(predicted, labels, strict=True)) / len(labels)
             assert row["last"]["mean"] == row["oracle"]["mean"] == pytest.approx(right)
             continue
@@ -98,7 +98,7 @@ def _agrees_with_its_runs(root: Path, found: dict[str, Any]) -> None:
 
 def test_running_it_again_does_nothing_and_more_seeds_add_to_it(make_cache: MakeCache, tmp_path: Path) -> None:
     cache, root = make_cache(**HARD), tmp_path / "c"
-    names = "adabn,logistic-mean,comix-tpl,source-only,ours,target-supervised"
+    names = "adabn,logistic-mean,comix-tpl,source-only,ours-teacher,target-supervised"
     compared(cache, root, names)
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
     made = [path for path in before if path.suffix == ".safetensors" and path.name != "norm.safetensors"]
@@ -114,9 +114,11 @@ def test_running_it_again_does_nothing_and_more_seeds_add_to_it(make_cache: Make
     assert "logistic regression" not in [what for what, _ in shown.bars]
     assert {path: path.stat().st_mtime_ns for path in times} == times
     assert content(root)["seeds"] == [0, 1, 2]
-    assert {row["name"]: row["n_seeds"] for row in content(root)["rows"]}["ours"] == 3
+    assert {row["name"]: row["n_seeds"] for row in content(root)["rows"]}["ours-teacher"] == 3
     # The first seeds are what they were.
-    assert (root / "ours/seed-0/metrics.jsonl").read_bytes() == before[root / "ours/seed-0/metrics.jsonl"]
+    assert (root / "ours-teacher/seed-0/metrics.jsonl").read_bytes() == before[
+        root / "ours-teacher/seed-0/metrics.jsonl"
+    ]
 
 
 def test_another_cache_in_the_same_folder_is_never_read_as_this_one(make_cache: MakeCache, tmp_path: Path) -> None:
@@ -140,22 +142,22 @@ def test_another_cache_in_the_same_folder_is_never_read_as_this_one(make_cache: 
 def test_without_target_labels_there_is_nothing_to_compare(make_cache: MakeCache, tmp_path: Path) -> None:
     cache = make_cache(target_labels=[None] * 18)
     with pytest.raises(CacheError, match=r"none of the 18 videos of target domain to measure on has a label"):
-        compared(cache, tmp_path / "c", "ours")
+        compared(cache, tmp_path / "c", "ours-teacher")
     assert not (tmp_path / "c").exists()
 
 
 def test_target_labels_change_what_is_measured_and_nothing_else(make_cache: MakeCache, tmp_path: Path) -> None:
     turned = [(c + 1) % 3 for c in range(3) for _ in range(6)]
     for name, labels in (("true", None), ("turned", turned)):
-        compared(make_cache(name, target_labels=labels), tmp_path / f"c-{name}", "logistic-mean,ours", seeds=1)
+        compared(make_cache(name, target_labels=labels), tmp_path / f"c-{name}", "logistic-mean,ours-teacher", seeds=1)
     one, other = tmp_path / "c-true", tmp_path / "c-turned"
     for head in ("source-only", "last", "selected"):
-        path = f"ours/seed-0/{head}.safetensors"
+        path = f"ours-teacher/seed-0/{head}.safetensors"
         assert (one / path).read_bytes() == (other / path).read_bytes()
     assert (one / "logistic-mean/predictions.json").read_text() == (
         other / "logistic-mean/predictions.json"
     ).read_text()
-    assert accuracies(one, "last")["ours"] != accuracies(other, "last")["ours"]
+    assert accuracies(one, "last")["ours-teacher"] != accuracies(other, "last")["ours-teacher"]
 
 
 def test_a_seed_given_up_is_said_and_the_rest_goes_on(make_cache: MakeCache, tmp_path: Path) -> None:
@@ -180,10 +182,10 @@ def test_runs_that_are_not_whole_are_refused_by_name(make_cache: MakeCache, tmp_
     with pytest.raises(RunError, match="logistic-mean is a run; nothing was changed"):
         compared(cache, root, "logistic-mean")
     with adapt.writing_to(root), pytest.raises(RunError, match="another process is writing to"):
-        compared(cache, root, "ours")
+        compared(cache, root, "ours-teacher")
 
 
-@pytest.mark.parametrize("methods", ["logistic-mean", "ours", "ours,source-only"])
+@pytest.mark.parametrize("methods", ["logistic-mean", "ours-teacher", "ours-teacher,source-only"])
 def test_a_comparison_is_held_until_its_tables_are_written(
     make_cache: MakeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, methods: str
 ) -> None:

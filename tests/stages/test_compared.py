@@ -13,7 +13,7 @@ from comix_fast.cache import FeatureCache
 from comix_fast.comparison import FAMILIES
 from comix_fast.config import AdaptRecipe
 from comix_fast.errors import ComixError
-from comix_fast.presets import RECOMMENDED
+from comix_fast.presets import RECOMMENDED, TEACHER_WEIGHT
 from comix_fast.selection import SCORES
 from comix_fast.stages.compared import METHODS, OURS, PUBLISHED, LogisticFit, Schedule, allowed, parse_methods
 from comix_fast.stages.pooling import parse_statistics
@@ -30,7 +30,7 @@ def test_the_methods_are_named_once_in_the_order_of_families() -> None:
         *("coral-statistics", "mmd-statistics", "dann-statistics", "mcd-statistics"),
         *("self-training-statistics", "adamatch-statistics"),
         *("comix", "comix-tcl", "comix-bgm", "comix-tpl"),
-        *("source-only", "ours-domain", "ours-logistic", "ours"),
+        *("source-only", "ours-logistic", "ours", "ours-teacher"),
         "target-supervised",
     ]
     families = [FAMILIES.index(method.family) for method in METHODS.values()]
@@ -47,7 +47,7 @@ def test_each_method_trains_by_the_recipe_it_is_said_to() -> None:
     recipes = {name: method.how for name, method in METHODS.items() if isinstance(method.how, AdaptRecipe)}
     assert recipes["ours"] == OURS == RECOMMENDED
     assert recipes["source-only"] == replace(OURS, method="source-only", feature_norm="source")
-    assert recipes["ours-domain"] == replace(OURS, method="source-only")
+    assert recipes["ours-teacher"] == replace(OURS, lambda_teacher=TEACHER_WEIGHT)
     assert (PUBLISHED.warmstart_iterations, PUBLISHED.iterations) == (None, None)
     plain = AdaptRecipe()
     assert (PUBLISHED.head, PUBLISHED.lambda_bgm, PUBLISHED.lambda_tpl) == ("graph", 0.1, 0.01)
@@ -74,18 +74,20 @@ def test_methods_are_chosen_by_name_in_the_tables_order() -> None:
 
 def test_without_mixed_views_what_needs_none_goes_on(make_cache: MakeCache, tmp_path: Path) -> None:
     root, shown = tmp_path / "c", Shown()
-    compared(make_cache(mixes=0), root, "self-training,comix,comix-tcl,comix-bgm,source-only,ours", shown, seeds=1)
+    compared(
+        make_cache(mixes=0), root, "self-training,comix,comix-tcl,comix-bgm,source-only,ours-teacher", shown, seeds=1
+    )
     found = content(root)
-    assert [row["name"] for row in found["rows"]] == ["self-training", "comix-tcl", "source-only", "ours"]
+    assert [row["name"] for row in found["rows"]] == ["self-training", "comix-tcl", "source-only", "ours-teacher"]
     assert list(found["left_out"]) == ["comix", "comix-bgm"]
     assert "left out: comix: the cache has no background-mixed views" in shown.said
     assert {name: recipe["mixing"] for name, recipe in found["recipes"].items()} == {
         "self-training": False,
         "comix-tcl": False,
         "source-only": True,
-        "ours": False,
+        "ours-teacher": False,
     }
-    assert "on ours: without mixing: the cache has no background-mixed views" in found["notes"]
+    assert "on ours + teacher: without mixing: the cache has no background-mixed views" in found["notes"]
     with pytest.raises(ComixError, match=r"allows none of the methods(?s:.*)comix: the cache has no background-mixed"):
         compared(make_cache("none", mixes=0), tmp_path / "d", "comix,comix-bgm")
 

@@ -101,7 +101,7 @@ def test_the_teacher_decides_bytes(make_cache: MakeCache, tmp_path: Path) -> Non
     found = [
         heads(adapted(recipe, cache, tmp_path / str(number)).root)
         for number, recipe in enumerate(
-            (SHORT, replace(SHORT, lambda_teacher=0.0), replace(SHORT, teacher_momentum=0.5), METHODS["dann"])
+            (SHORT, replace(SHORT, lambda_teacher=0.1), replace(SHORT, teacher_momentum=0.5), METHODS["dann"])
         )
     ]
     lasts = [one["seed-0/last.safetensors"] for one in found]
@@ -359,7 +359,7 @@ def test_iterations_that_are_left_open_are_settled(make_cache: MakeCache, tmp_pa
 
 
 def test_an_open_schedule_is_resumed_by_the_same_words(make_cache: MakeCache, tmp_path: Path) -> None:
-    cache, recipe = FeatureCache(make_cache()), replace(RECOMMENDED, batch_size=6, eval_every=200)
+    cache, recipe = FeatureCache(make_cache()), replace(RECOMMENDED, batch_size=6, eval_every=200, lambda_teacher=1.0)
     with pytest.raises(KeyboardInterrupt):
         adapt.run(recipe, cache, tmp_path / "run", reporter=Interrupting(4))
     run = adapt.run(recipe, cache, tmp_path / "run", reporter=Silent())
