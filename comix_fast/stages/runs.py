@@ -48,11 +48,16 @@ def oracle_file(phase: str) -> str:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Writes a safetensors file whole."""
-    with whole_file(path) as partial:
-        # safetensors refuses tensors that share memory, as one norm for both domains does.
-        contiguous = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
-        save_file(contiguous, str(partial), dict(metadata or {}))
+    """Writes a safetensors file whole. Raises RunError where the disk takes no more."""
+    # safetensors refuses tensors that share memory, as one norm for both domains does.
+    contiguous = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
+    try:
+        with whole_file(path) as partial:
+            save_file(contiguous, str(partial), dict(metadata or {}))
+    except SafetensorError as error:
+        raise RunError(
+            f"{path} can't be written: {error}", hint="make room; the same command goes on where it stopped"
+        ) from error
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
