@@ -84,9 +84,14 @@ def test_the_whole_road(comix: Callable[..., Ended], folders: tuple[Path, Path])
     assert "view bgmix-0" in shown.out
     assert "random" in shown.out
 
-    ran = comix("adapt", "--from-cache", "cache/ab", *SHORT, "--seeds", "2", "--name", "first", "--batch-size", "2")
+    plain = ("adapt", "--from-cache", "cache/ab", *SHORT, "--seeds", "2", "--batch-size", "2")
+    default = comix(*plain, "--name", "default")
+    assert default.code == 0
+    assert "standardised per domain" in default.out
+    ran = comix(*plain, "--name", "first", "--lambda-teacher", "0.03")
     assert ran.code == 0
     assert "source-only" in ran.out
+    assert "+ teacher" in ran.out
     assert "transductive" in ran.out
     assert "chosen without labels" in ran.out
     assert "oracle (peeks at target labels)" in ran.out
@@ -252,7 +257,7 @@ def test_the_demo_goes_the_whole_way(comix: Callable[..., Ended], monkeypatch: p
     monkeypatch.setattr(demo, "RECIPE", replace(demo.RECIPE, warmstart_iterations=8, iterations=4, eval_every=4))
     done = comix("demo", "--weights", "random", "--seeds", "2", "--out", "shown")
     assert done.code == 0
-    for text in ("target accuracy: source-only", "steps chosen without labels", "5-NN accuracy", "+ BGM + TPL"):
+    for text in ("target accuracy: source-only", "steps chosen without labels", "5-NN accuracy", "+ teacher"):
         assert text in done.out
     again = json.loads(comix("demo", "--weights", "random", "--seeds", "2", "--out", "shown", "--json").out)
     assert again["run"]["seeds"] == [0, 1]

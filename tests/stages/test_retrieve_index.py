@@ -61,7 +61,8 @@ def test_another_index_prints_and_writes_its_recall(cache: Path, capfd: pytest.C
 
 
 def test_every_space_has_its_own_recall(cache: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    short = ("--warmstart-iterations", "3", "--iterations", "2", "--batch-size", "4", "--hidden-dim", "16")
+    schedule = ("--warmstart-iterations", "3", "--iterations", "2", "--batch-size", "4", "--hidden-dim", "16")
+    short = ("--preset", "ucf-hmdb-published", *schedule)
     assert comix(capfd, "adapt", "--from-cache", cache, *short, "--name", "one", "--quiet")[0] == 0
     code, out, _ = comix(capfd, "retrieve", "--from-cache", cache, "--run", "runs/one", "--index", "SQ4")
     assert code == 0
