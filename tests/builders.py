@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,14 @@ from comix_fast.console import Advance, Silent
 
 MakeCache = Callable[..., Path]
 WriteVideo = Callable[..., Path]
+
+
+class Ended(NamedTuple):
+    """A command that has ended: its exit code, and what it printed."""
+
+    code: int
+    out: str
+    err: str
 
 
 def small_recipe(mixes: int = 2, **changes: object) -> ExtractRecipe:

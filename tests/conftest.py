@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+import torch
 
-from builders import MakeCache, WriteVideo, listed, noisy_clips, small_recipe
+from builders import Ended, MakeCache, WriteVideo, listed, noisy_clips, small_recipe
 from comix_fast.cache import CacheWriter
 from comix_fast.cache.format import VideoRow
+from comix_fast.cli import main
 from comix_fast.video import plan_clips
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -37,6 +39,26 @@ def golden() -> Path:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def comix(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Callable[..., Ended]]:
+    """Runs a command in tmp_path, as typed; gives its exit code and what it printed."""
+    n_threads = torch.get_num_threads()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*words: object) -> Ended:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main([str(word) for word in words])
+        printed = capsys.readouterr()
+        return Ended(int(stop.value.code or 0), printed.out, printed.err)
+
+    yield run
+    torch.set_num_threads(n_threads)
 
 
 @pytest.fixture

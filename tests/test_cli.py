@@ -12,16 +12,14 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
 import torchvision
 
-from builders import MakeCache, WriteVideo
+from builders import Ended, MakeCache, WriteVideo
 from comix_fast.backbones import load_backbone
 from comix_fast.cache import FeatureCache
-from comix_fast.cli import main
 from comix_fast.commands import demo
 from comix_fast.config import ViewPlan
 from comix_fast.version import __version__
@@ -29,28 +27,6 @@ from comix_fast.version import __version__
 FAST = ("--weights", "random", "--views", "plain,bgmix", "--mixes", "1")
 SHORT = ("--warmstart-iterations", "12", "--iterations", "8", "--eval-every", "4", "--hidden-dim", "8")
 PUBLISHED = ("--preset", "ucf-hmdb-published")
-
-
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def comix(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Ended]:
-    """Runs a command in tmp_path; gives its exit code and what it printed."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*words: object) -> Ended:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main([str(word) for word in words])
-        printed = capsys.readouterr()
-        return Ended(int(stop.value.code or 0), printed.out, printed.err)
-
-    return run
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from comix_fast.cache.reader import FeatureCache
 from comix_fast.config import AdaptRecipe, FeatureNorm
-from comix_fast.config import Method as Method_
+from comix_fast.config import Method as MethodName
 from comix_fast.errors import ComixError
 from comix_fast.presets import RECOMMENDED, TEACHER_WEIGHT
 
@@ -66,7 +66,7 @@ def _baseline(name: str, title: str, how: AdaptRecipe | LogisticFit) -> Method:
     return Method(name, title, "baseline", how)
 
 
-_ADAPTING: Mapping[Method_, tuple[str, float]] = MappingProxyType(
+_ADAPTING: Mapping[MethodName, tuple[str, float]] = MappingProxyType(
     {
         "coral": ("CORAL", 30.0),
         "mmd": ("MMD (DAN)", 0.1),

@@ -245,12 +245,18 @@ def write_oracle(files: SeedFolder, line: dict[str, Any], found: Measured) -> No
 
 def _objective(work: Work, begun: _Begun) -> Objective:
     """The adaptation's objective, as it was when the head's checkpoint was made, else as it begins."""
-    task, recipe = work.task, work.task.recipe
-    head = task.folder.load_head(work.seed, runs.SOURCE_ONLY).to(task.device)
-    source = task.banks.source.labels
-    prior = torch.bincount(source, minlength=head.n_classes).float() / len(source)
-    on_cpu = task.folder.load_head(work.seed, runs.SOURCE_ONLY)
-    setting = Setting(on_cpu, prior, lambda: predict_logits(head, task.banks.target, task.norms[1]), work.seed)
+    task, recipe, labels = work.task, work.task.recipe, work.task.banks.source.labels
+
+    def warmstarted() -> Head:
+        return task.folder.load_head(work.seed, runs.SOURCE_ONLY)
+
+    def logits() -> Tensor:
+        # Few objectives ask for them.
+        return predict_logits(warmstarted().to(task.device), task.banks.target, task.norms[1])
+
+    head = warmstarted()
+    prior = torch.bincount(labels, minlength=head.n_classes).float() / len(labels)
+    setting = Setting(head, prior, logits, work.seed)
     objective = new_objective(recipe, setting)
     if begun.objective:
         objective.load_state_dict(begun.objective)

@@ -4,47 +4,19 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-import torch
 
-from builders import MakeCache
-from comix_fast.cli import main
+from builders import Ended, MakeCache
 from comix_fast.commands.adapt import choose_recipe
 from comix_fast.config import AdaptRecipe
 from comix_fast.errors import ComixError
 from comix_fast.presets import ADAPT_PRESETS, RECOMMENDED, adapt_preset, settled_iterations
 
 SHORT = ("--warmstart-iterations", "8", "--iterations", "8", "--eval-every", "4", "--hidden-dim", "8", "--threads", "1")
-
-
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def comix(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[Callable[..., Ended]]:
-    """Runs a command in tmp_path; gives its exit code and what it printed."""
-    n_threads = torch.get_num_threads()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*words: object) -> Ended:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main([str(word) for word in words])
-        printed = capsys.readouterr()
-        return Ended(int(stop.value.code or 0), printed.out, printed.err)
-
-    yield run
-    torch.set_num_threads(n_threads)
 
 
 def recipe_of(run: str) -> dict[str, Any]:

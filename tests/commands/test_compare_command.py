@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-import torch
 
-from builders import MakeCache
-from comix_fast.cli import main
+from builders import Ended, MakeCache
 from comix_fast.stages import compared
 from comix_fast.stages.compared import METHODS, OURS, Method
 
@@ -20,35 +18,15 @@ SHORT = ("--warmstart-iterations", "6", "--iterations", "4", "--eval-every", "2"
 FEW = ("--methods", "logistic-mean,source-only,ours-teacher")
 
 
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
-def comix(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[Callable[..., Ended]]:
-    """Runs `comix compare` in tmp_path; gives its exit code and what it printed."""
-    n_threads = torch.get_num_threads()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*words: object) -> Ended:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main(["compare", *(str(word) for word in words)])
-        printed = capsys.readouterr()
-        return Ended(int(stop.value.code or 0), printed.out, printed.err)
-
-    yield run
-    torch.set_num_threads(n_threads)
+def compare(comix: Callable[..., Ended]) -> Callable[..., Ended]:
+    """Runs `comix compare` with some words."""
+    return functools.partial(comix, "compare")
 
 
-def test_both_tables_then_where_they_are(comix: Callable[..., Ended], make_cache: MakeCache) -> None:
+def test_both_tables_then_where_they_are(compare: Callable[..., Ended], make_cache: MakeCache) -> None:
     cache = make_cache()
-    ended = comix("--from-cache", cache, *FEW, *SHORT, "--seeds", "2")
+    ended = compare("--from-cache", cache, *FEW, *SHORT, "--seeds", "2")
     assert ended.code == 0, ended.err
     (root,) = Path("runs").glob("cache-compare-*")
     for text in (
@@ -67,7 +45,7 @@ def test_both_tables_then_where_they_are(comix: Callable[..., Ended], make_cache
     assert "2 methods, 2 seeds each: 4 heads" in ended.err
 
     # The same folder for other methods, more seeds; another one for another schedule or direction.
-    again = comix(
+    again = compare(
         "--from-cache", cache, "--methods", "adabn,source-only,ours-teacher", *SHORT, "--seeds", "3", "--json", "-q"
     )
     assert again.code == 0
@@ -82,16 +60,16 @@ def test_both_tables_then_where_they_are(comix: Callable[..., Ended], make_cache
         "source-only",
         "ours-teacher",
     }
-    turned = comix("--from-cache", cache, *FEW, *SHORT, "--reverse", "--seeds", "1")
+    turned = compare("--from-cache", cache, *FEW, *SHORT, "--reverse", "--seeds", "1")
     assert "target domain → source domain, one seed" in turned.out
     assert len(list(Path("runs").glob("cache-compare-*"))) == 2
-    named = comix("--from-cache", cache, "--methods", "logistic-mean", "--name", "mine", "--runs", "other")
+    named = compare("--from-cache", cache, "--methods", "logistic-mean", "--name", "mine", "--runs", "other")
     assert "no gain: source-only is not among the methods" in named.out
     assert Path("other/mine/compare.json").is_file()
 
 
-def test_an_unknown_method_lists_them_all(comix: Callable[..., Ended]) -> None:
-    ended = comix("--from-cache", "absent", "--methods", "ours-teacher,magic")
+def test_an_unknown_method_lists_them_all(compare: Callable[..., Ended]) -> None:
+    ended = compare("--from-cache", "absent", "--methods", "ours-teacher,magic")
     assert ended.code == 2
     assert "--methods: there is no method 'magic'" in ended.err
     assert all(f"{method.name}: {method.title}" in ended.err for method in METHODS.values())
@@ -107,16 +85,18 @@ def test_an_unknown_method_lists_them_all(comix: Callable[..., Ended]) -> None:
         (["--from-cache", "absent", "--iterations", "0"], "iterations"),
     ],
 )
-def test_bad_input_is_an_error_without_a_traceback(comix: Callable[..., Ended], words: list[str], message: str) -> None:
-    ended = comix(*words)
+def test_bad_input_is_an_error_without_a_traceback(
+    compare: Callable[..., Ended], words: list[str], message: str
+) -> None:
+    ended = compare(*words)
     assert ended.code == 2
     assert message in ended.err
     assert "Traceback" not in ended.err
     assert list(Path().iterdir()) == []
 
 
-def test_a_target_without_labels_is_refused(comix: Callable[..., Ended], make_cache: MakeCache) -> None:
-    ended = comix("--from-cache", make_cache(target_labels=[None] * 18), *FEW, *SHORT)
+def test_a_target_without_labels_is_refused(compare: Callable[..., Ended], make_cache: MakeCache) -> None:
+    ended = compare("--from-cache", make_cache(target_labels=[None] * 18), *FEW, *SHORT)
     assert ended.code == 2
     assert "18 videos of target domain to measure on has a label" in ended.err
     assert "comix adapt needs no target labels" in ended.err
@@ -124,17 +104,17 @@ def test_a_target_without_labels_is_refused(comix: Callable[..., Ended], make_ca
 
 
 def test_a_seed_given_up_ends_with_1(
-    comix: Callable[..., Ended], make_cache: MakeCache, monkeypatch: pytest.MonkeyPatch
+    compare: Callable[..., Ended], make_cache: MakeCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wild = Method("wild", "wild", "baseline", replace(OURS, lr=1e30, feature_norm="none"))
     monkeypatch.setattr(compared, "METHODS", {**METHODS, "wild": wild})
-    ended = comix("--from-cache", make_cache(), "--methods", "source-only,wild", *SHORT, "--seeds", "1")
+    ended = compare("--from-cache", make_cache(), "--methods", "source-only,wild", *SHORT, "--seeds", "1")
     assert ended.code == 1
     assert "warning: wild, seed 0, is given up: " in ended.err
     assert "given up: wild, 1 of 1 seeds" in ended.out
 
 
-def test_help_has_an_example(comix: Callable[..., Ended]) -> None:
-    ended = comix("--help")
+def test_help_has_an_example(compare: Callable[..., Ended]) -> None:
+    ended = compare("--help")
     assert ended.code == 0
     assert "Example: comix compare --from-cache" in ended.out
