@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -131,3 +132,14 @@ class _PlainLines:
         speed = pace(self._done, self._total, rate, self._unit)
         line = f"{self._what}: {self._done:,}/{self._total:,} {self._unit}" + (f", {speed}" if speed else "")
         self._console.print(line, markup=False, soft_wrap=True)
+
+
+def print_answer(value: Any, as_json: bool, rendered: Any) -> None:
+    """A command's results on stdout: JSON for scripts, else what people read."""
+    if as_json:
+        print(json.dumps(value, indent=2, ensure_ascii=False))
+    else:
+        console = Console(highlight=False, emoji=False)
+        # A pipe has no width: names must not be folded at 80 columns.
+        console.width = console.width if console.is_terminal else 200
+        console.print(rendered)

@@ -48,6 +48,13 @@ class RunError(ComixError):
     """A run folder is absent, damaged or of another recipe."""
 
 
+class OutOfTime(ComixError):  # noqa: N818 - nothing went wrong
+    """The time given is over. Nothing is wrong: what is done is saved, and the same command goes on from there."""
+
+    def __init__(self, message: str = "the time given is over; what is done is saved") -> None:
+        super().__init__(message, hint="the same command goes on from there")
+
+
 class ShapeError(ComixError, ValueError):
     """A tensor's shape does not fit; the message gives both shapes."""
 

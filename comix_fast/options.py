@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -15,7 +15,12 @@ from comix_fast.presets import RECOMMENDED
 
 CacheFolder = Annotated[Path, typer.Option(help="A cache that `comix extract` made.")]
 BackboneName = Annotated[str, typer.Option(help="i3d, r3d_18, mc3_18, r2plus1d_18 or s3d.")]
-Weights = Annotated[str, typer.Option(help="kinetics400, random, or a .safetensors, .pt or .pth file.")]
+Weights = Annotated[
+    str,
+    typer.Option(
+        help="kinetics400, random, a .safetensors, .pt or .pth file, or the folder of a run that trained its backbone."
+    ),
+]
 Precision = Annotated[
     Literal["auto", "bf16", "fp32"],
     typer.Option(help="auto: bf16 where the hardware has it and it agrees with fp32."),
@@ -87,13 +92,15 @@ _SETTLED = {
 }
 
 
-def adapt_options() -> list[inspect.Parameter]:
-    """One option per field of AdaptRecipe that is set by a value; None stands for the preset's."""
+def adapt_options(defaults: AdaptRecipe = RECOMMENDED, without: Collection[str] = ()) -> list[inspect.Parameter]:
+    """One option per field of AdaptRecipe that is set by a value; None stands for the preset's.
+
+    defaults: what help texts give; without: fields that are not to be options.
+    """
     found = []
     resolved = inspect.get_annotations(AdaptRecipe, eval_str=True)
-    defaults = RECOMMENDED
     for field in fields(AdaptRecipe):
-        if field.name not in _HELP:
+        if field.name not in _HELP or field.name in without:
             continue
         default = getattr(defaults, field.name)
         text = f"{_HELP[field.name]} [default: {_SETTLED[field.name] if default is None else default}]"
@@ -107,10 +114,15 @@ def adapt_options() -> list[inspect.Parameter]:
 
 def takes_adapt_options(command: Callable[..., None]) -> Callable[..., None]:
     """Gives a command that ends in **options one option per field of the recipe, so that each is named once."""
+    return takes_options(command, adapt_options())
+
+
+def takes_options(command: Callable[..., None], options: Sequence[inspect.Parameter]) -> Callable[..., None]:
+    """Gives a command that ends in **options these options instead."""
     signature = inspect.signature(command, eval_str=True)
     own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
     named = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
-    everything: list[inspect.Parameter] = [*named, *adapt_options()]
+    everything: list[inspect.Parameter] = [*named, *options]
     command.__signature__ = signature.replace(parameters=everything)  # type: ignore[attr-defined]
     annotations: dict[str, Any] = {p.name: p.annotation for p in everything}
     command.__annotations__ = {**annotations, "return": None}

@@ -42,6 +42,28 @@ ADAPT_PRESETS: Mapping[str, AdaptRecipe] = {
 }
 
 
+END_TO_END = AdaptRecipe(feature_norm="none", warmstart_iterations=None, iterations=None, eval_every=None)
+"""Training the backbone too, in the published form with the published number of epochs."""
+
+TRAIN_PRESETS: Mapping[str, AdaptRecipe] = {
+    name: AdaptRecipe(lambda_bgm=bgm, lambda_tpl=tpl, feature_norm="none", eval_every=500)
+    for name, (bgm, tpl) in _PUBLISHED_LAMBDAS.items()
+}
+
+
+def train_preset(name: str | None) -> AdaptRecipe:
+    """The recipe of a run from frames; None gives END_TO_END. Raises ComixError on an unknown name.
+
+    name: as above, or a published layout's, such as epic-d1-d2.
+    """
+    if name is None:
+        return END_TO_END
+    known = name if name in TRAIN_PRESETS else name.split("-", 1)[0]
+    if known not in TRAIN_PRESETS:
+        raise ComixError(f"there is no preset {name!r}", hint=f"presets: {', '.join(TRAIN_PRESETS)}")
+    return TRAIN_PRESETS[known]
+
+
 def adapt_preset(name: str | None) -> AdaptRecipe:
     """The recipe of a preset; None gives the recommended one. Raises ComixError on an unknown name."""
     if name is None:

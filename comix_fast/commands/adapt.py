@@ -123,13 +123,18 @@ def run_name(name: str | None, recipe: AdaptRecipe, cache: FeatureCache, kind: s
     kind: "ablation", "sweep" or "". more: what else decides, as JSON values.
     """
     if name is not None:
-        if name in ("", ".", "..") or Path(name).name != name:
-            raise ComixError(f"--name {name!r} is not a plain name", hint="choose the folder above it with --runs")
-        return name
+        return plain_name(name)
     decides = {k: v for k, v in recipe.to_json().items() if k not in ("seed", "seeds")}
     lists = {f"{d} {s}": [(v.id, v.label) for v in cache.videos(d, s)] for d in DOMAINS for s in SPLITS}
     decides |= {"key": cache.key, "lists": lists} | ({} if more is None else {"more": more})
     return f"{cache.path.resolve().name}-{kind + '-' if kind else ''}{digest(decides)[:8]}"
+
+
+def plain_name(name: str) -> str:
+    """A run's name as typed. Raises ComixError if it would lead to another folder."""
+    if name in ("", ".", "..") or Path(name).name != name:
+        raise ComixError(f"--name {name!r} is not a plain name", hint="choose the folder above it with --runs")
+    return name
 
 
 def results(done: Sequence[RunFolder]) -> list[dict[str, Any]]:

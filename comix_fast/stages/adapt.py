@@ -20,11 +20,14 @@ from comix_fast.presets import settled_iterations
 from comix_fast.selection import SCORES
 from comix_fast.stages import runs
 from comix_fast.stages.bank import Banks, MemoryUse, load_banks, unseen
+from comix_fast.stages.members import Task, Work
 from comix_fast.stages.pooling import parse_statistics
 from comix_fast.stages.results import summarise_run
+from comix_fast.stages.road import CachedRoad
 from comix_fast.stages.runs import RunFolder
 from comix_fast.stages.seen import Seen
-from comix_fast.stages.works import Task, Work, train_all
+from comix_fast.stages.stopping import Stop
+from comix_fast.stages.works import train_all
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,13 @@ def run_all(
     reporter: Reporter,
     device: str = "cpu",
     memory: MemoryUse = "auto",
+    stop: Stop | None = None,
 ) -> tuple[list[RunFolder], list[Lost]]:
     """Runs on one cache, one per folder, all their seeds trained together; returns them and the seeds given up.
 
     Several runs must lie in one folder and agree on the direction; those that warm-start alike do so once. memory:
-    whether features are loaded or mapped. Raises as run does, but for a loss that is not finite: that run has no
+    whether features are loaded or mapped. stop: looked at between iterations. Raises OutOfTime when its time is over,
+    and as run does, but for a loss that is not finite: that run has no
     results then.
     """
     mixed = any(recipe.uses_mixes for recipe in recipes.values())
@@ -81,10 +86,10 @@ def run_all(
             views = seen.banks(recipe)
             folder = RunFolder.make(root, _meta(recipe, cache, views, place))
             key = digest(runs.identity(folder.meta))
-            tasks.append(Task(recipe, views, seen.norms(recipe), folder, place, key))
+            tasks.append(Task(recipe, views, seen.norms(recipe), folder, place, key, CachedRoad(views)))
             folder.save_norms(*tasks[-1].norms)
         works = [Work(task, seed) for task in tasks for seed in task.recipe.seed_list]
-        train_all(works, reporter)
+        train_all(works, reporter, stop)
         for task in tasks:
             if not any(work.error for work in works if work.task is task):
                 write_json(task.folder.root / runs.RESULTS, summarise_run(task.folder))
@@ -143,6 +148,7 @@ def _meta(recipe: AdaptRecipe, cache: FeatureCache, banks: Banks, device: torch.
     return {
         "cache": str(cache.path.resolve()),
         "cache_key": cache.key,
+        "features": cache.recipe,
         "dataset": lists,
         "recipe": recipe.to_json(),
         "source": banks.names[0],

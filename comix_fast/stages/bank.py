@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from comix_fast.cache.format import UNLABELLED
 from comix_fast.cache.layout import FEATURE_BYTES, Layout, lay_out
 from comix_fast.cache.reader import CachedVideo, FeatureCache
 from comix_fast.cache.rows import MappedRows, Rows
@@ -19,6 +18,7 @@ from comix_fast.config import PLAIN, FeatureNorm
 from comix_fast.console import Reporter, Silent
 from comix_fast.errors import CacheError, first_few
 from comix_fast.memory import available_memory
+from comix_fast.stages.candidates import Candidates, bins_of, labels_of
 
 # auto: features are loaded if they take at most this share of what is available; heads and batches need the rest.
 LOADED_SHARE = 0.5
@@ -52,44 +52,23 @@ class Standardise(NamedTuple):
 
 
 @dataclass(frozen=True)
-class FeatureBank:
-    """The videos of one list: V videos, N candidate clips in all, B bins a video, J draws of mixing.
+class FeatureBank(Candidates):
+    """The videos of one list and the features of their clips.
 
-    ids: V names; labels: [V] int64, −1 where unlabelled.
     clips: N rows, every candidate clip of every video; a video's rows follow each other.
-    bin_first, bin_size: [V, B] int64, row of each bin's first candidate, the one that videos are tested on (published
-        code), and how many candidates it has.
     mixed: J·V·B rows or None; mixed_first: [J, V] int64, the first of a video's B rows in `mixed`;
         mixed_rows: [J, V, B] int64, the rows of `clips` at the same starts.
     """
 
-    ids: tuple[str, ...]
-    labels: Tensor
     clips: Rows
-    bin_first: Tensor
-    bin_size: Tensor
     mixed: Rows | None = None
     mixed_rows: Tensor | None = None
     mixed_first: Tensor | None = None
 
     @property
-    def n_bins(self) -> int:
-        """Clips drawn of each video."""
-        return self.bin_first.shape[1]
-
-    @property
     def n_mixes(self) -> int:
         """Draws of background mixing to choose among, 0 where there are none."""
         return 0 if self.mixed_rows is None else len(self.mixed_rows)
-
-    def candidate_rows(self, videos: Tensor, uniform: Tensor) -> Tensor:
-        """One candidate of each bin (published code): rows of `clips`, […, b, B] int64.
-
-        videos: […, b] int64 numbers; uniform: […, b, B] float in [0, 1], which of a bin's candidates is taken.
-        """
-        size = self.bin_size[videos]
-        # A product may round up to the size itself.
-        return self.bin_first[videos] + torch.minimum((uniform * size).long(), size - 1)
 
     def mixed_pair(self, videos: Tensor, draw: Tensor) -> tuple[Tensor, Tensor]:
         """One draw of mixing of each video: rows of `clips` and of `mixed` at the same starts, […, b, B] int64 each.
@@ -175,15 +154,13 @@ def map_bank(cache: FeatureCache, videos: Sequence[CachedVideo], mixed: bool) ->
     if (short := plain.count < n_bins).any():
         names = first_few(ids[number] for number in np.flatnonzero(short))
         raise CacheError(f"{int(short.sum()):,} videos of {cache.path} have fewer clips than bins: {names}")
-    # As np.array_split does: the first bins are longer by one if the split is uneven.
-    bins = np.arange(n_bins)
-    share, longer = (part[:, None] for part in np.divmod(plain.count, n_bins))
+    bin_first, bin_size = bins_of(plain.first, plain.count, n_bins)
     bank = FeatureBank(
         ids=ids,
-        labels=torch.tensor([UNLABELLED if video.label is None else video.label for video in videos]),
+        labels=labels_of(videos),
+        bin_first=bin_first,
+        bin_size=bin_size,
         clips=MappedRows(plain.stretches, plain.dim),
-        bin_first=torch.from_numpy(plain.first[:, None] + bins * share + np.minimum(bins, longer)),
-        bin_size=torch.from_numpy(share + (bins < longer)),
     )
     return _with_mixes(bank, cache, plain, mixes) if mixes else bank
 
@@ -317,14 +294,18 @@ def feature_norms(banks: Banks, norm: FeatureNorm, size: float | None = None) ->
     dimensions they start out saturated, so that some seeds never leave their first loss at the published learning rate.
     """
     if norm == "none":
-        width, device = banks.source.clips.dim, banks.source.clips.device
-        identity = Standardise(torch.zeros(width, device=device), torch.ones(width, device=device))
-        return identity, identity
+        return identity_norms(banks.source.clips.dim, banks.source.clips.device)
     source = banks.source.standardise()
     if size is None:
         size = float((source.mean.square() + source.std.square()).mean().sqrt())
     target = banks.target.standardise() if norm == "domain" else source
     return source.times(size), target.times(size)
+
+
+def identity_norms(width: int, device: torch.device | None = None) -> tuple[Standardise, Standardise]:
+    """Features as they are."""
+    identity = Standardise(torch.zeros(width, device=device), torch.ones(width, device=device))
+    return identity, identity
 
 
 POOLED_NORM = 512.0

@@ -11,8 +11,6 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from comix_fast.cache.rows import Rows
-from comix_fast.stages.bank import Banks, FeatureBank
 from comix_fast.stages.sampling import BatchOrder, draw_slow_clips, generator_for
 
 CHUNK = 64
@@ -31,11 +29,64 @@ class Drawn(NamedTuple):
     slow: Tensor | None
 
 
+class Taken(Protocol):
+    """Numbered rows of features, see comix_fast.cache.rows.Rows.take."""
+
+    def take(self, index: Tensor) -> Tensor:
+        """[…] int64 row numbers -> […, D]."""
+
+
 class Stream(NamedTuple):
     """Where a stream's features come from. domain: 0 the source, 1 the target, for standardising."""
 
-    features: Rows
+    features: Taken
     domain: int
+
+
+class Bank(Protocol):
+    """What is drawn from: the candidate clips of a list of videos, see FeatureBank."""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """V names."""
+
+    @property
+    def labels(self) -> Tensor:
+        """[V] int64."""
+
+    @property
+    def n_bins(self) -> int:
+        """B clips are drawn of each video."""
+
+    @property
+    def n_mixes(self) -> int:
+        """Draws of background mixing to choose among."""
+
+    @property
+    def clips(self) -> Taken:
+        """Rows of every candidate clip."""
+
+    @property
+    def mixed(self) -> Taken | None:
+        """Rows of background-mixed clips."""
+
+    def candidate_rows(self, videos: Tensor, uniform: Tensor) -> Tensor:
+        """One candidate of each bin: rows of `clips`, […, b, B]."""
+
+    def mixed_pair(self, videos: Tensor, draw: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows of `clips` and of `mixed` at the same starts, […, b, B] each."""
+
+
+class Pair(Protocol):
+    """The two domains to draw from."""
+
+    @property
+    def source(self) -> Bank:
+        """The labelled one."""
+
+    @property
+    def target(self) -> Bank:
+        """The other."""
 
 
 class Draws(Protocol):
@@ -52,7 +103,7 @@ class Draws(Protocol):
 class SupervisedDraws:
     """Batches of a labelled bank, one random candidate per bin: the warm-start's."""
 
-    def __init__(self, bank: FeatureBank, batch_size: int, seed: int, phase: str, domain: int = 0) -> None:
+    def __init__(self, bank: Bank, batch_size: int, seed: int, phase: str, domain: int = 0) -> None:
         self.streams: tuple[Stream, ...] = (Stream(bank.clips, domain),)
         self._bank, self._seed, self._phase = bank, seed, phase
         self._order = BatchOrder(len(bank.ids), batch_size, seed, phase)
@@ -68,8 +119,9 @@ class SupervisedDraws:
 class AdaptationDraws:
     """A batch of each domain, with a mix of each video if asked. No label of the target is read."""
 
-    def __init__(self, banks: Banks, batch_size: int, seed: int, mixing: bool) -> None:
-        self._pair, self._seed, self._mixing = (banks.source, banks.target), seed, mixing
+    def __init__(self, banks: Pair, batch_size: int, seed: int, mixing: bool) -> None:
+        self._pair: tuple[Bank, Bank] = (banks.source, banks.target)
+        self._seed, self._mixing = seed, mixing
         self.streams: tuple[Stream, ...] = tuple(Stream(bank.clips, domain) for domain, bank in enumerate(self._pair))
         if mixing:
             mixes = [(domain, bank.mixed) for domain, bank in enumerate(self._pair)]
@@ -97,5 +149,5 @@ class AdaptationDraws:
         return Drawn((*plain, *mixed), self._pair[0].labels[videos[0]], slow)
 
 
-def _candidates(bank: FeatureBank, videos: Tensor, generator: torch.Generator) -> Tensor:
+def _candidates(bank: Bank, videos: Tensor, generator: torch.Generator) -> Tensor:
     return bank.candidate_rows(videos, torch.rand(*videos.shape, bank.n_bins, generator=generator))

@@ -14,8 +14,8 @@ from comix_fast.errors import CacheError, RunError
 from comix_fast.stages import runs
 from comix_fast.stages.compared import Method
 from comix_fast.stages.results import Line
+from comix_fast.stages.road import ADAPT, SUPERVISED, WARMSTART
 from comix_fast.stages.runs import RunFolder
-from comix_fast.stages.works import ADAPT, SUPERVISED, WARMSTART
 
 PREDICTIONS = "predictions.csv"
 

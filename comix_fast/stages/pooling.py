@@ -54,9 +54,9 @@ def pooled_bank(bank: FeatureBank, names: Sequence[str]) -> FeatureBank:
     pooled = FeatureBank(
         ids=bank.ids,
         labels=bank.labels,
-        clips=_pooled_rows(bank.clips, bank.bin_first[:, 0], bank.bin_size.sum(dim=1), names),
         bin_first=own[:, None],
         bin_size=torch.ones_like(own)[:, None],
+        clips=_pooled_rows(bank.clips, bank.bin_first[:, 0], bank.bin_size.sum(dim=1), names),
     )
     if bank.mixed is None or bank.mixed_first is None:
         return pooled

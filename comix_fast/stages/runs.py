@@ -5,10 +5,11 @@ runs/<name>/
   norm.safetensors         how features were standardised
   results.json             accuracies per seed, mean, standard deviation, 95 % interval
   seed-0/metrics.jsonl     one line per evaluation: losses, accuracy, label-free score
-  seed-0/checkpoint.safetensors              what resuming needs; gone when the seed is finished
+  seed-0/checkpoints/                        what resuming needs: the last few; gone when the seed is finished
   seed-0/{source-only,last,selected}.safetensors   heads
   seed-0/predictions.csv   id, label and predicted class of every measured video
   seed-0/oracle-adapt.json                   what the step with the best target accuracy predicts; no head of it is kept
+  seed-0/{source-only,last,selected}.backbone.safetensors        the backbone beside a head, where it was trained too
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from comix_fast.cache.reader import read_manifest
 from comix_fast.config import AdaptRecipe, differences
 from comix_fast.errors import RunError
 from comix_fast.files import remove_partial, whole_file, write_json
@@ -38,7 +40,7 @@ RUN = "run.json"
 NORM = "norm.safetensors"
 RESULTS = "results.json"
 METRICS = "metrics.jsonl"
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT, CHECKPOINTS = "checkpoint.safetensors", "checkpoints"
 SOURCE_ONLY, LAST, SELECTED = "source-only", "last", "selected"
 
 
@@ -88,7 +90,9 @@ def identity(meta: Mapping[str, Any]) -> dict[str, Any]:
     whole = AdaptRecipe(**meta["recipe"]).to_json()
     recipe = {name: value for name, value in whole.items() if name not in ("seed", "seeds")}
     since = {"device": meta.get("device", "cpu"), "draws": meta.get("draws", "1"), "methods": meta.get("methods", "1")}
-    return {name: meta[name] for name in ("form", "cache_key", "dataset")} | since | {"recipe": recipe}
+    # Of runs from frames, what else decides: the backbone's recipe, the head to begin with.
+    more = {name: meta[name] for name in ("video", "start") if name in meta}
+    return {name: meta[name] for name in ("form", "cache_key", "dataset")} | since | more | {"recipe": recipe}
 
 
 class SeedFolder:
@@ -100,6 +104,15 @@ class SeedFolder:
     def head_path(self, name: str) -> Path:
         """Where a head is kept: source-only, last or selected."""
         return self.root / f"{name}.safetensors"
+
+    def backbone_path(self, name: str) -> Path:
+        """Where the backbone that was trained with a head is kept; absent where the backbone was frozen."""
+        return self.root / f"{name}.backbone.safetensors"
+
+    @property
+    def final(self) -> str:
+        """The head to use: last where there is one, else source-only, which is all that some recipes make."""
+        return LAST if self.head_path(LAST).exists() else SOURCE_ONLY
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl; a last line cut short by a kill is left out."""
@@ -177,6 +190,15 @@ class RunFolder:
     def seed(self, seed: int) -> SeedFolder:
         """The folder of one seed; made when something is written to it."""
         return SeedFolder(self.root / f"seed-{seed}")
+
+    @property
+    def features(self) -> dict[str, Any]:
+        """The recipe of the features that the heads take, as a cache's manifest holds one: backbone, clips, decoder …
+
+        Runs of before it was kept here have it from their cache. Raises CacheError if that is gone.
+        """
+        kept = self.meta.get("features")
+        return dict(kept) if kept else dict(read_manifest(Path(self.meta["cache"]))["recipe"])
 
     def new_head(self) -> Head:
         """A head of this run's kind and sizes, its weights not loaded."""

@@ -7,10 +7,9 @@ go through the head and the losses as one batch. Every head is what it would hav
 from __future__ import annotations
 
 import math
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -22,6 +21,7 @@ from comix_fast.objectives import Batch, Objective, SourceOnly, Terms
 from comix_fast.stages.bank import Standardise
 from comix_fast.stages.batches import CHUNK, Draws
 from comix_fast.stages.sampling import derived_seed, generator_for
+from comix_fast.stages.stopping import Stop
 
 _NUMBERS = (
     "lambda_bgm",
@@ -40,7 +40,10 @@ OF_OBJECTIVE = "objective."
 
 
 class Progressed(NamedTuple):
-    """A head after an iteration: how many are done, the mean of each loss term since the last report, its objective."""
+    """A head after an iteration: how many are done, its loss terms since the last report, its objective.
+
+    losses: the mean of each term at a report; their sums so far where it is only saved.
+    """
 
     iteration: int
     losses: dict[str, float]
@@ -50,6 +53,19 @@ class Progressed(NamedTuple):
 Reported = Callable[[Head, torch.optim.SGD, Progressed], None]
 
 
+class Upstream(Protocol):
+    """What computes the features that are drawn, where that is no cache."""
+
+    def begin(self, iteration: int) -> None:
+        """Called before an iteration's features are taken."""
+
+    def learn(self, iteration: int, gradients: Sequence[Tensor]) -> None:
+        """Called when the loss has been differentiated, before the head is updated: the features' gradients are there.
+
+        gradients: the head's and the objective's own; they may be changed in place.
+        """
+
+
 @dataclass(frozen=True, eq=False)
 class Member:
     """One head to train from iteration `begin` to `iterations` of a phase.
@@ -57,6 +73,9 @@ class Member:
     head, objective: as they begin, not changed themselves; momentum: the optimiser's, by parameter, where it goes on.
     reported: called every report_every iterations and after the last with the head as it is then, in eval mode; if it
         raises RunError, this head alone is given up.
+    saved: called between reports, every save_every iterations and when training is stopped, so that it can go on from
+        that very iteration. sums: what it was last given as losses, where training goes on between two reports.
+    upstream: what computes the features, and learns by the same loss; such a member trains alone.
     """
 
     head: Head
@@ -71,6 +90,10 @@ class Member:
     begin: int = 0
     momentum: dict[str, Tensor] = field(default_factory=dict)
     objective: Objective = field(default_factory=SourceOnly)
+    saved: Reported | None = None
+    save_every: int | None = None
+    sums: Mapping[str, float] = field(default_factory=dict)
+    upstream: Upstream | None = None
 
     @property
     def shape(self) -> tuple[Any, ...]:
@@ -81,7 +104,8 @@ class Member:
         # Drawn, not the recipe's batch size: of a list that is shorter a batch is all of it.
         batches = tuple(tuple(rows.shape) for rows in self.draws.chunk(0).rows)
         kinds = tuple((type(module), module.kind) for module in modules)
-        return sizes, kinds, streams, batches, (self.begin, self.iterations, self.report_every)
+        alone = id(self) if self.upstream is not None else None
+        return sizes, kinds, streams, batches, (self.begin, self.iterations, self.report_every, self.save_every), alone
 
 
 def trained(head: Head, objective: Objective) -> dict[str, torch.nn.Parameter]:
@@ -133,38 +157,49 @@ class Stack:
         self._numbers = {name: self._number(name) for name in _NUMBERS}
         self._norms = [[member.norms[domain] for member in members] for domain in (0, 1)]
 
-    def train(self, stop: threading.Event) -> list[tuple[Member, RunError]]:
+    def train(self, stop: Stop) -> list[tuple[Member, RunError]]:
         """All members to their last iteration; returns those that were given up, with the reason.
 
-        Returns early, between two iterations, if `stop` is set.
+        Returns early, between two iterations, if `stop` is set; what is done by then is saved.
         """
         first = self.members[0]
         lost: dict[int, RunError] = {}
-        sums: dict[str, Tensor] = {}
-        since = 0
+        sums = self._sums()
         for iteration in range(first.begin, first.iterations):
             if stop.is_set():
+                if iteration > first.begin:
+                    self._tell(iteration, sums, lost, is_report=False)
                 break
-            terms = self.step(iteration)
-            since += 1
-            for name, value in terms.items():
-                sums[name] = sums[name] + value.detach() if name in sums else value.detach()
+            terms = {name: value.detach() for name, value in self.step(iteration).items()}
+            sums = {name: sums[name] + value if name in sums else value for name, value in terms.items()}
             done = iteration + 1
             if done % first.report_every == 0 or done == first.iterations:
-                means = {name: (value / since).tolist() for name, value in sums.items()}
-                self._report(done, means, lost)
-                sums, since = {}, 0
+                since = done % first.report_every or first.report_every
+                self._tell(done, {name: value / since for name, value in sums.items()}, lost, is_report=True)
+                sums = {}
                 if len(lost) == len(self.members):
                     break
+            elif first.save_every and done % first.save_every == 0:
+                self._tell(done, sums, lost, is_report=False)
         return [(self.members[number], error) for number, error in lost.items()]
+
+    def _sums(self) -> dict[str, Tensor]:
+        """Of each loss term since the last report, [R]."""
+        names = self.members[0].sums
+        return {name: torch.tensor([m.sums[name] for m in self.members], device=self._device) for name in names}
 
     def step(self, iteration: int) -> Terms:
         """One update of every head; terms are [R]. No other iteration need have gone before, beside the weights."""
+        upstream = self.members[0].upstream
+        if upstream is not None:
+            upstream.begin(iteration)
         batch = self._batch(iteration)
         terms: Terms = self.objective(self.heads, batch)
         # A head's loss depends on its own weights alone, so the sum's gradient is every head's own.
         terms["total"].sum().backward()  # type: ignore[no-untyped-call]
         joined = list(trained(self.heads, self.objective).values())
+        if upstream is not None:
+            upstream.learn(iteration, [parameter.grad for parameter in joined if parameter.grad is not None])
         for number, (mine, optimiser, member) in enumerate(
             zip(self._trained, self._optimisers, self.members, strict=True)
         ):
@@ -179,21 +214,22 @@ class Stack:
         self.objective.after_step(self.heads, batch)
         return terms
 
-    def _report(self, done: int, means: dict[str, list[float]], lost: dict[int, RunError]) -> None:
+    def _tell(self, done: int, terms: Mapping[str, Tensor], lost: dict[int, RunError], is_report: bool) -> None:
+        """Every member that is not lost hears how far it has come; those whose report raises RunError are lost."""
+        values = {name: value.tolist() for name, value in terms.items()}
         for number, ((head, objective), optimiser, member) in enumerate(
             zip(self.single, self._optimisers, self.members, strict=True)
         ):
             if number in lost:
                 continue
-            losses = {name: values[number] for name, values in means.items()}
+            progressed = Progressed(done, {name: value[number] for name, value in values.items()}, objective)
+            if not is_report:
+                if member.saved is not None:
+                    member.saved(head, optimiser, progressed)
+                continue
             try:
-                if not all(math.isfinite(value) for value in losses.values()):
-                    raise RunError(
-                        f"the loss is not finite after {done:,} iterations of {member.phase} (seed {member.seed}): "
-                        f"{losses}",
-                        hint="try a lower --lr or smaller λs, or --feature-norm domain",
-                    )
-                member.reported(head.eval(), optimiser, Progressed(done, losses, objective))
+                _require_finite(member, progressed)
+                member.reported(head.eval(), optimiser, progressed)
             except RunError as error:
                 lost[number] = error
 
@@ -269,3 +305,12 @@ class Stack:
         if len(set(values)) == 1:
             return values[0]
         return torch.tensor(values, device=self._device)
+
+
+def _require_finite(member: Member, step: Progressed) -> None:
+    if not all(math.isfinite(value) for value in step.losses.values()):
+        raise RunError(
+            f"the loss is not finite after {step.iteration:,} iterations of {member.phase} (seed {member.seed}): "
+            f"{step.losses}",
+            hint="try a lower --lr or smaller λs, or --feature-norm domain",
+        )

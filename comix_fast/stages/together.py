@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
@@ -11,6 +10,7 @@ import torch
 
 from comix_fast.errors import RunError
 from comix_fast.stages.stack import Member, Stack
+from comix_fast.stages.stopping import Stop
 
 MOST_ON_CPU, MOST_ON_CUDA = 8, 32
 """Heads in one stack: beyond these nothing is gained, and their weights leave the processor's cache."""
@@ -18,8 +18,8 @@ MOST_ON_CPU, MOST_ON_CUDA = 8, 32
 Given = list[tuple[Member, RunError]]
 
 
-def train_together(members: Sequence[Member], of_heads: int | None = None) -> Given:
-    """Trains every member to its end; returns those given up, each with the reason.
+def train_together(members: Sequence[Member], of_heads: int | None = None, stop: Stop | None = None) -> Given:
+    """Trains every member to its end, or until `stop` is set; returns those given up, each with the reason.
 
     of_heads: how many heads the whole command trains, these among them; None: just these. On a CPU it decides how many
     torch threads a stack has, as many stacks training at the same time as there are threads for: two cores that work
@@ -34,9 +34,10 @@ def train_together(members: Sequence[Member], of_heads: int | None = None) -> Gi
     each = max(1, n_threads // min(n_threads, of_heads or len(members)))
     n_workers = n_threads // each
     stacks = list(stacks_of(members, n_workers, MOST_ON_CUDA if on_cuda else MOST_ON_CPU))
+    stop = stop or Stop()
     if each == n_threads:
-        return [given for stack in stacks for given in Stack(stack).train(threading.Event())]
-    return _in_threads(stacks, min(n_workers, len(stacks)), each, n_threads)
+        return [given for stack in stacks for given in Stack(stack).train(stop)]
+    return _in_threads(stacks, stop, min(n_workers, len(stacks)), each, n_threads)
 
 
 def stacks_of(members: Sequence[Member], n_workers: int, most: int) -> Iterator[list[Member]]:
@@ -54,8 +55,7 @@ def stacks_of(members: Sequence[Member], n_workers: int, most: int) -> Iterator[
             first += size
 
 
-def _in_threads(stacks: Sequence[Sequence[Member]], n_workers: int, each: int, n_threads: int) -> Given:
-    stop = threading.Event()
+def _in_threads(stacks: Sequence[Sequence[Member]], stop: Stop, n_workers: int, each: int, n_threads: int) -> Given:
     try:
         with ThreadPoolExecutor(n_workers, "stack", initializer=torch.set_num_threads, initargs=(each,)) as pool:
             running = [pool.submit(lambda some: Stack(some).train(stop), stack) for stack in stacks]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import threading
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +21,7 @@ from comix_fast.objectives import Terms
 from comix_fast.stages.bank import feature_norms
 from comix_fast.stages.batches import CHUNK, Drawn
 from comix_fast.stages.stack import Member, Progressed, Stack, cosine_lr
+from comix_fast.stages.stopping import Stop
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -43,7 +43,7 @@ def gym(make_cache: MakeCache) -> Gym:
 
 
 def trained(*members: Member) -> list[tuple[Member, RunError]]:
-    return Stack(members).train(threading.Event())
+    return Stack(members).train(Stop())
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -205,12 +205,12 @@ class Counted(Stack):
 
 def test_when_all_are_given_up_nothing_goes_on(gym: Gym) -> None:
     stack = Counted([gym.member(seed, iterations=50, report_every=5, lr=1e30) for seed in (0, 1)])
-    assert len(stack.train(threading.Event())) == 2
+    assert len(stack.train(Stop())) == 2
     assert stack.steps == 5
 
 
 def test_a_stop_ends_between_two_iterations(gym: Gym) -> None:
-    class After(threading.Event):
+    class After(Stop):
         """Set once it has been asked so often."""
 
         left = 7
