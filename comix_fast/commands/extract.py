@@ -18,6 +18,7 @@ from comix_fast.cache import FeatureCache
 from comix_fast.cache.format import MANIFEST
 from comix_fast.cache.reader import read_manifest
 from comix_fast.commands.machine import choose_device, set_threads
+from comix_fast.commands.weights_of_run import resolve_backbone, resolve_weights
 from comix_fast.config import ExtractRecipe, ViewPlan
 from comix_fast.console import Reporter
 from comix_fast.datasets import Dataset, check_files, load_folders, load_preset, load_toml
@@ -103,10 +104,14 @@ def choose_compiled(engine: Engine, dataset: Dataset, views: ViewPlan, out: Path
 
 
 def load(engine: Engine, dataset: Dataset, views: ViewPlan, out: Path, device: str, decoder: Decoder) -> Backbone:
-    """The backbone, its precision checked on the dataset's own first clips where there is a choice."""
+    """The backbone, its precision checked on the dataset's own first clips where there is a choice.
+
+    Weights may be a run's folder: then its own backbone, trained there.
+    """
+    name, weights = resolve_backbone(engine.backbone, engine.weights), resolve_weights(engine.weights)
     clips = None if engine.precision == "fp32" else first_clips(dataset.videos(), decoder)
     compiled = choose_compiled(engine, dataset, views, out, device)
-    return load_backbone(engine.backbone, engine.weights, engine.precision, device, check=clips, compiled=compiled)
+    return load_backbone(name, weights, engine.precision, device, check=clips, compiled=compiled)
 
 
 def run(dataset: Dataset, out: Path, engine: Engine, views: ViewPlan, reporter: Reporter) -> Extracted:
