@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
+from comix_fast.backbones import Backbone
 from comix_fast.cache.format import ViewClips
-from comix_fast.config import ExtractRecipe, ViewPlan
+from comix_fast.config import AdaptRecipe, ExtractRecipe, ViewPlan
 from comix_fast.console import Advance, Silent
+from comix_fast.stages.bank import Standardise
+from comix_fast.stages.runs import LAST, RunFolder, save_tensors
 
 MakeCache = Callable[..., Path]
 WriteVideo = Callable[..., Path]
@@ -55,3 +59,27 @@ class Interrupting(Silent):
                 raise KeyboardInterrupt
 
         yield advance
+
+
+def write_run(root: Path, recipe: AdaptRecipe, backbone: Backbone, precision: str = "fp32") -> Path:
+    """A run of three classes on a backbone of random weights, with a random last head of seed 0 and a made-up norm."""
+    generator = torch.Generator().manual_seed(11)
+    recorded = {**backbone.recipe(), "precision": precision}
+    width = backbone.feature_dim * (len(recipe.statistics.split("+")) if recipe.pooled else 1)
+    meta = {
+        "cache_key": "0" * 64,
+        "dataset": {},
+        "recipe": recipe.to_json(),
+        "classes": ["bow", "lâcher prise", "押す"],
+        "in_dim": width,
+        "features": small_recipe(backbone=recorded).to_json(),
+    }
+    run = RunFolder.make(root, meta)
+    norms = [Standardise(torch.randn(width, generator=generator), torch.ones(width) * (2 + n)) for n in range(2)]
+    run.save_norms(*norms)
+    weights = {
+        name: torch.randn(value.shape, generator=generator) * max(1, value.shape[0]) ** -0.5
+        for name, value in run.new_head().state_dict().items()
+    }
+    save_tensors(run.seed(0).head_path(LAST), weights)
+    return root

@@ -1,0 +1,1 @@
+"""Trained runs put to use: models that classify new videos, and forms of them for other programs."""
