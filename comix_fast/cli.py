@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import traceback
 from collections.abc import Sequence
@@ -13,8 +12,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from comix_fast.console import Terminal
-from comix_fast.errors import ComixError
+from comix_fast import cli_export, cli_import, cli_models, cli_predict
+from comix_fast.console import Terminal, print_answer
+from comix_fast.errors import ComixError, OutOfTime
 from comix_fast.options import (
     BackboneName,
     BatchClips,
@@ -34,6 +34,8 @@ from comix_fast.options import (
 from comix_fast.version import __version__
 
 INTERRUPTED = 130
+OUT_OF_TIME = 75
+"""As sysexits.h has it: not a failure, try again."""
 app = typer.Typer(
     name="comix",
     no_args_is_help=True,
@@ -49,11 +51,15 @@ app.add_typer(cache_app, name="cache")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs a command and exits: 0 well, 1 done but some videos failed, 2 an error of input, 130 interrupted."""
+    """Runs a command and exits: 0 well, 1 done but some videos failed, 2 an error of input,
+    75 out of time, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     try:
         app(args=[word for word in arguments if word != "--debug"], prog_name="comix")
+    except OutOfTime as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(OUT_OF_TIME)
     except ComixError as error:
         if debug:
             traceback.print_exc()
@@ -94,17 +100,6 @@ def root(
     ] = False,
 ) -> None:
     """Nothing to do before a command."""
-
-
-def _print(value: Any, as_json: bool, rendered: Any) -> None:
-    """Results go to stdout: JSON for scripts, else what people read."""
-    if as_json:
-        print(json.dumps(value, indent=2, ensure_ascii=False))
-    else:
-        console = Console(highlight=False, emoji=False)
-        # A pipe has no width: names must not be folded at 80 columns.
-        console.width = console.width if console.is_terminal else 200
-        console.print(rendered)
 
 
 @app.command(epilog="Example: comix extract ut.toml --out cache/ut")
@@ -164,7 +159,7 @@ def extract(
         command.view_plan(views, mixes, seed),
         terminal,
     )
-    _print(command.to_json(done), as_json, command.closing(done))
+    print_answer(command.to_json(done), as_json, command.closing(done))
     if done.failures:
         raise typer.Exit(1)
 
@@ -228,7 +223,7 @@ def adapt(
         memory=memory,
         reporter=reporter,
     )
-    _print(command.to_json(done), as_json, command.closing(done, from_cache))
+    print_answer(command.to_json(done), as_json, command.closing(done, from_cache))
 
 
 @app.command(
@@ -273,7 +268,7 @@ def sweep(
         memory=memory,
         reporter=reporter,
     )
-    _print(command.to_json(done), as_json, command.closing(done, from_cache))
+    print_answer(command.to_json(done), as_json, command.closing(done, from_cache))
     if done.lost:
         raise typer.Exit(1)
 
@@ -321,7 +316,7 @@ def compare(
         memory=memory,
         reporter=Terminal(quiet),
     )
-    _print(command.to_json(done), as_json, command.closing(done))
+    print_answer(command.to_json(done), as_json, command.closing(done))
     if done.lost:
         raise typer.Exit(1)
 
@@ -353,7 +348,7 @@ def retrieve(
     from comix_fast.commands import retrieve as command
 
     done = command.run(from_cache, run, query, gallery, k, seed, out, index, index_search)
-    _print(command.to_json(done), as_json, command.closing(done, examples))
+    print_answer(command.to_json(done), as_json, command.closing(done, examples))
 
 
 @app.command(epilog="Examples: comix weights · comix weights --convert rgb_imagenet.pt --out rgb_imagenet.safetensors")
@@ -371,10 +366,10 @@ def weights(
         if out is None:
             raise ComixError("--convert needs --out FILE.safetensors")
         value = command.convert(convert, out, backbone)
-        _print(value, as_json, Text(f"wrote {out}, sha256 of its tensors {value['sha256']}"))
+        print_answer(value, as_json, Text(f"wrote {out}, sha256 of its tensors {value['sha256']}"))
         return
     known, verdicts = command.known(verify)
-    _print(command.to_json(known, verdicts), as_json, command.table(known, verdicts))
+    print_answer(command.to_json(known, verdicts), as_json, command.table(known, verdicts))
     if "differs" in verdicts.values():
         raise typer.Exit(1)
 
@@ -388,7 +383,7 @@ def cache_info(
     from comix_fast.commands import cache as command
 
     summary = command.summary(folder)
-    _print(command.to_json(summary), as_json, command.table(summary))
+    print_answer(command.to_json(summary), as_json, command.table(summary))
 
 
 @app.command(epilog="Example: comix demo --out demo")
@@ -408,4 +403,8 @@ def demo(
 
     engine = command.engine(weights, precision, device, threads)
     done = command.run(out, seed, seeds, engine, Terminal(quiet))
-    _print(command.to_json(done), as_json, command.closing(done))
+    print_answer(command.to_json(done), as_json, command.closing(done))
+
+
+for _commands in (cli_models, cli_predict, cli_export, cli_import):
+    _commands.add_to(app)

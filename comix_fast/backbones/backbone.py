@@ -61,7 +61,7 @@ class Backbone(nn.Module):
         """
         _refuse_other_shapes(clips)
         compute = self._compiled_forward or self.network
-        with _exact(clips.device):
+        with exactly(clips.device):
             features: Tensor = compute(normalised(clips.float(), self._architecture))
         return features
 
@@ -77,7 +77,7 @@ class Backbone(nn.Module):
             )
         if features.ndim != 2 or features.shape[1] != self.feature_dim:
             raise ShapeError(f"features are {list(features.shape)}, expected [B, {self.feature_dim}]")
-        with _exact(features.device):
+        with exactly(features.device):
             return self.network.classify(features.float())
 
     def recipe(self) -> dict[str, Any]:
@@ -118,16 +118,14 @@ def normalised(clips: Tensor, architecture: Architecture) -> Tensor:
     if size != clips.shape[-1]:
         # Linear along T too, which leaves T as it is; halving H and W this way is the mean of 2x2 pixels.
         clips = F.interpolate(clips, (clips.shape[2], size, size), mode="trilinear", align_corners=False)
-    scale = clips.new_tensor([0.5 / std for std in architecture.std])
-    shift = clips.new_tensor(
-        [(0.5 - mean) / std for mean, std in zip(architecture.mean, architecture.std, strict=True)]
-    )
-    if bool((scale == 1).all()) and bool((shift == 0).all()):
+    scale = [0.5 / std for std in architecture.std]
+    shift = [(0.5 - mean) / std for mean, std in zip(architecture.mean, architecture.std, strict=True)]
+    if set(scale) == {1.0} and set(shift) == {0.0}:
         return clips
-    return clips * scale.view(3, 1, 1, 1) + shift.view(3, 1, 1, 1)
+    return clips * clips.new_tensor(scale).view(3, 1, 1, 1) + clips.new_tensor(shift).view(3, 1, 1, 1)
 
 
-def _exact(device: torch.device) -> AbstractContextManager[None]:
+def exactly(device: torch.device) -> AbstractContextManager[None]:
     """On CUDA: no TF32 under the name of float32, and the same algorithm for the same shape, every time."""
     if device.type != "cuda":
         return nullcontext()
@@ -168,7 +166,7 @@ def load_backbone(
     loaded = load_weights(network, architecture, weights)
     fill(network, loaded.fitted)
     network.eval().requires_grad_(False)
-    with _exact(place):
+    with exactly(place):
         prepared = prepare(network, precision, place, architecture.input_size, first)
     return Backbone(architecture, loaded, prepared, compiled)
 

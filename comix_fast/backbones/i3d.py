@@ -17,6 +17,8 @@ from comix_fast.backbones.network import VideoNetwork
 from comix_fast.backbones.same import max_pool_same, same_padding
 
 BATCH_NORM_EPS = 1e-3
+BATCH_NORM_MOMENTUM = 0.01
+"""Share of a batch in the running statistics, as in pytorch-i3d; nothing to inference."""
 
 # Output channels of the six convolutions of each Inception block: b0, b1a, b1b, b2a, b2b, b3b.
 _BLOCKS: dict[str, tuple[int, int, int, int, int, int]] = {
@@ -33,6 +35,7 @@ _BLOCKS: dict[str, tuple[int, int, int, int, int, int]] = {
 
 _LARGE = ("Mixed_3b", "Mixed_3c")
 _SMALL = tuple(name for name in _BLOCKS if name not in _LARGE)
+_FIRST = "Conv3d_1a_7x7"
 
 _PARTS = (2, 3)
 
@@ -43,10 +46,10 @@ class Unit3D(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> None:
         super().__init__()
         self.conv3d = nn.Conv3d(in_channels, out_channels, kernel, stride, bias=False)
-        self.bn: nn.BatchNorm3d | None = nn.BatchNorm3d(out_channels, eps=BATCH_NORM_EPS)
+        self.bn: nn.BatchNorm3d | None = nn.BatchNorm3d(out_channels, eps=BATCH_NORM_EPS, momentum=BATCH_NORM_MOMENTUM)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.conv3d.kernel_size == (1, 1, 1) and self.bn is None:
+        if _is_product(self.conv3d) and self.bn is None:
             return _pointwise(x, self.conv3d.weight.flatten(1), self.conv3d.bias, relu=True)
         return F.relu_(self.affine(x))
 
@@ -57,7 +60,7 @@ class Unit3D(nn.Module):
 
     def convolve(self, x: Tensor) -> Tensor:
         conv = self.conv3d
-        if conv.kernel_size == (1, 1, 1):
+        if _is_product(conv):
             return _pointwise(x, conv.weight.flatten(1), conv.bias)
         before, extra = _padding(x, conv.kernel_size, conv.stride)
         if any(extra):
@@ -95,6 +98,9 @@ class Stem(Unit3D):
         b, c, t, h, w = x.shape
         before, extra = _padding(x, conv.kernel_size, conv.stride)
         paired = conv.weight.shape[1] != c
+        if torch.compiler.is_exporting() and not paired:
+            # A plain padding is all that other programs need; writing into a slice becomes a scatter of every pixel.
+            return super().convolve(x)
         left, width = (before[2], 2 * -(-w // 2) + 6) if paired else (0, w + extra[2])
         padded = x.new_zeros((b, t + extra[0], h + extra[1], width, c), dtype=conv.weight.dtype)
         padded[:, :t, :h, left : left + w] = x.permute(0, 2, 3, 4, 1)
@@ -108,6 +114,11 @@ def _padding(x: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> tuple[l
     """Per axis: SAME padding's zeros on either side, and how many more (0 or 1) after."""
     pads = [same_padding(n, k, s) for n, k, s in zip(x.shape[2:], kernel, stride, strict=True)]
     return [before for before, _ in pads], [after - before for before, after in pads]
+
+
+def _is_product(conv: nn.Conv3d) -> bool:
+    """Whether a convolution is computed as a matrix product. Exported it stays one, which other programs know best."""
+    return conv.kernel_size == (1, 1, 1) and not torch.compiler.is_exporting()
 
 
 def _pointwise(x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool = False) -> Tensor:
@@ -206,15 +217,20 @@ class InceptionI3d(VideoNetwork):
             channels = block.out_channels
         self.logits = Logits(channels, n_classes)
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """[B, 3, T, H, W] float in [-1, 1] -> [B, 1024] float32: the mean over the last map's T', H', W'."""
-        maps = [self._large_maps(part) for part in clips.chunk(self._n_parts(clips))]
-        x = maps[0] if len(maps) == 1 else torch.cat(maps)
-        for name in _SMALL:
-            if name == "Mixed_5b":
-                x = max_pool_same(x, (2, 2, 2), (2, 2, 2))
-            x = self.get_submodule(name)(x)
-        return x.float().mean(dim=(2, 3, 4))
+    def part_names(self) -> Sequence[str]:
+        """The large maps in one, then block by block."""
+        return (_FIRST, *_SMALL)
+
+    def part(self, name: str, x: Tensor) -> Tensor:
+        """See VideoNetwork."""
+        if name == _FIRST:
+            n_parts = self._n_parts(x)
+            maps = [self._large_maps(some) for some in (x.chunk(n_parts) if n_parts > 1 else (x,))]
+            return maps[0] if len(maps) == 1 else torch.cat(maps)
+        if name == "Mixed_5b":
+            x = max_pool_same(x, (2, 2, 2), (2, 2, 2))
+        out: Tensor = self.get_submodule(name)(x)
+        return out
 
     def _n_parts(self, clips: Tensor) -> int:
         """In how many equal parts a batch goes through the large maps.
@@ -223,9 +239,9 @@ class InceptionI3d(VideoNetwork):
         pages, 36,000 for a batch of 8, takes a fifth of the time. Equal parts, so that a clip's place does not choose
         its kernels. The smaller maps take the batch whole: bfloat16 products of few rows round otherwise.
         """
-        n = len(clips)
-        if clips.device.type != "cpu" or self.Conv3d_1a_7x7.bn is not None:
+        if clips.device.type != "cpu" or self.Conv3d_1a_7x7.bn is not None or torch.compiler.is_exporting():
             return 1
+        n = len(clips)
         return next((n // size for size in _PARTS if n % size == 0), 1)
 
     def _large_maps(self, clips: Tensor) -> Tensor:

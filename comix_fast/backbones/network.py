@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 class VideoNetwork(nn.Module, ABC):
@@ -16,10 +18,37 @@ class VideoNetwork(nn.Module, ABC):
 
     classifier_name: str
     """The child that makes logits of features; its keys in a state dict start with this name and a dot."""
+    recomputes = False
+    """Whether the way back computes each part's maps again instead of keeping them: less memory, more time."""
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """[B, 3, T, H, W] float32, normalised as the network was trained -> features [B, D] float32.
+
+        The mean over the last map's T', H', W'.
+        """
+        return self.pooled(self.through(clips))
+
+    def through(self, x: Tensor, since: int = 0, until: int | None = None) -> Tensor:
+        """Some of the parts, by their place in part_names(): maps of the part before `since` -> of the last one."""
+        for name in self.part_names()[since:until]:
+            if self.recomputes and torch.is_grad_enabled():
+                x = checkpoint(self.part, name, x, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = self.part(name, x)
+        return x
+
+    @staticmethod
+    def pooled(maps: Tensor) -> Tensor:
+        """[B, D, T', H', W'] -> [B, D] float32."""
+        return maps.float().mean(dim=(2, 3, 4))
 
     @abstractmethod
-    def forward(self, clips: Tensor) -> Tensor:
-        """[B, 3, T, H, W] float32, normalised as the network was trained -> features [B, D] float32."""
+    def part_names(self) -> Sequence[str]:
+        """The parts of the forward pass, in their order, each named after the child that it ends with or is."""
+
+    @abstractmethod
+    def part(self, name: str, x: Tensor) -> Tensor:
+        """One part: the maps of the one before it, or clips -> its maps."""
 
     @abstractmethod
     def classify(self, features: Tensor) -> Tensor:

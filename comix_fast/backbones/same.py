@@ -27,6 +27,8 @@ def max_pool_same(x: Tensor, kernel: Size3, stride: Size3) -> Tensor:
     if x.requires_grad:
         before = [same_padding(n, k, s)[0] for n, k, s in zip(x.shape[2:], kernel, stride, strict=True)]
         return F.max_pool3d(x, kernel, stride, before, ceil_mode=True)
+    if torch.compiler.is_exporting():
+        return _max_pool_of_padded(x, kernel, stride)
     if torch.compiler.is_compiling():
         return max_pool_without_writes(x, kernel, stride)
     # Three passes of one axis each, over whole rows of channels: 3 to 4 times as fast as max_pool3d in bf16.
@@ -52,6 +54,12 @@ def max_pool_without_writes(x: Tensor, kernel: Size3, stride: Size3) -> Tensor:
         taps = [padded[(slice(None),) * axis + (slice(tap, tap + (n_out - 1) * s + 1, s),)] for tap in range(k)]
         pooled = functools.reduce(torch.maximum, taps)
     return pooled.permute(0, 4, 1, 2, 3)
+
+
+def _max_pool_of_padded(x: Tensor, kernel: Size3, stride: Size3) -> Tensor:
+    """max_pool_same as a padding and a pooling without one: two steps that every program knows."""
+    pads = [same_padding(n, k, s) for n, k, s in zip(x.shape[2:], kernel, stride, strict=True)]
+    return F.max_pool3d(F.pad(x, [zeros for pad in reversed(pads) for zeros in pad]), kernel, stride)
 
 
 def _max_along(x: Tensor, axis: int, kernel: int, stride: int) -> Tensor:

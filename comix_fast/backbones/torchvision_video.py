@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -39,12 +41,13 @@ class VideoResNet(VideoNetwork):
         for name in ("stem", "layer1", "layer2", "layer3", "layer4", "fc"):
             self.add_module(name, model.get_submodule(name))
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """[B, 3, T, H, W] float32 -> [B, 512] float32: the mean over the last map's T', H', W'."""
-        x = clips.to(_dtype_of(self), memory_format=torch.channels_last_3d)
-        for child in self.trunk():
-            x = child(x)
-        return x.float().mean(dim=(2, 3, 4))
+    def part_names(self) -> Sequence[str]:
+        """Its children."""
+        return ("stem", "layer1", "layer2", "layer3", "layer4")
+
+    def part(self, name: str, x: Tensor) -> Tensor:
+        """See VideoNetwork."""
+        return _run(self.get_submodule(name), x)
 
     def classify(self, features: Tensor) -> Tensor:
         """[B, 512] float32 -> [B, 400] float32."""
@@ -69,11 +72,13 @@ class SeparableNet(VideoNetwork):
         for name in ("features", "classifier"):
             self.add_module(name, model.get_submodule(name))
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """[B, 3, T, H, W] float32 -> [B, 1024] float32: the mean over the last map's T', H', W'."""
-        x = clips.to(_dtype_of(self), memory_format=torch.channels_last_3d)
-        last_map: Tensor = self.get_submodule("features")(x)
-        return last_map.float().mean(dim=(2, 3, 4))
+    def part_names(self) -> Sequence[str]:
+        """The layers below "features", by number."""
+        return [f"features.{number}" for number in range(len(list(self.get_submodule("features").children())))]
+
+    def part(self, name: str, x: Tensor) -> Tensor:
+        """See VideoNetwork."""
+        return _run(self.get_submodule(name), x)
 
     def classify(self, features: Tensor) -> Tensor:
         """[B, 1024] float32 -> [B, 400] float32."""
@@ -84,5 +89,7 @@ class SeparableNet(VideoNetwork):
         fold_sequences(self)
 
 
-def _dtype_of(network: VideoNetwork) -> torch.dtype:
-    return next(network.trunk()[0].parameters()).dtype
+def _run(module: nn.Module, x: Tensor) -> Tensor:
+    """In the number format of its weights, channels last."""
+    out: Tensor = module(x.to(next(module.parameters()).dtype, memory_format=torch.channels_last_3d))
+    return out
