@@ -5,8 +5,10 @@ from comix_fast.video.background import (
     mix_background,
     temporal_median,
 )
+from comix_fast.video.chosen import chosen_frames
 from comix_fast.video.decode import count_frames, open_stream
 from comix_fast.video.decoder import Decoder, DecoderError, choose_decoder
+from comix_fast.video.frame_index import FrameIndex, index_frames
 from comix_fast.video.frame_stream import FrameStream
 from comix_fast.video.plan import ClipPlan, PlanError, clip_frames, plan_clips
 from comix_fast.video.resize import resize_frame
@@ -17,11 +19,14 @@ __all__ = [
     "ClipRequest",
     "Decoder",
     "DecoderError",
+    "FrameIndex",
     "FrameStream",
     "PlanError",
     "choose_decoder",
+    "chosen_frames",
     "clip_frames",
     "count_frames",
+    "index_frames",
     "median_background",
     "mix_background",
     "open_stream",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -60,13 +60,21 @@ class FolderStream(FrameStream):
         return tuple(numbered[number] for number in range(first, last + 1))
 
     def _frames(self) -> Iterator[Frame]:
-        for name in self._names:
-            try:
-                with Image.open(self.path / name) as picture:
-                    yield np.asarray(picture.convert("RGB"))
-            # PIL reports broken files by any of these; a SyntaxError is its word for a broken PNG.
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-                raise self.error(f"{name} can't be read ({_one_line(error)})") from error
+        return map(self._picture, self._names)
+
+    def _chosen(self, numbers: Sequence[int]) -> Iterator[tuple[int, Frame]]:
+        for number in numbers:
+            if number >= len(self._names):
+                raise self.too_short(len(self._names), numbers[-1])
+            yield number, self._picture(self._names[number])
+
+    def _picture(self, name: str) -> Frame:
+        try:
+            with Image.open(self.path / name) as picture:
+                return np.asarray(picture.convert("RGB"))
+        # PIL reports broken files by any of these; a SyntaxError is its word for a broken PNG.
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise self.error(f"{name} can't be read ({_one_line(error)})") from error
 
     def _count(self) -> int:
         return len(self._names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -32,6 +32,7 @@ class FrameStream(ABC):
         self.fps: float | None = None
         self.n_read = 0
         self._begun = False
+        self._size: tuple[int, ...] = ()
 
     @abstractmethod
     def _frames(self) -> Iterator[Frame]:
@@ -41,21 +42,36 @@ class FrameStream(ABC):
     def _count(self) -> int:
         """The number of frames that _frames would give, found as cheaply as is exact."""
 
+    @abstractmethod
+    def _chosen(self, numbers: Sequence[int]) -> Iterator[tuple[int, Frame]]:
+        """These frames of _frames, found as cheaply as is exact; raises too_short."""
+
     def close(self) -> None:  # noqa: B027 - a folder has nothing to let go of
         """Let the file go."""
 
     def __iter__(self) -> Iterator[Frame]:
         self._begin()
-        shape: tuple[int, ...] = ()
         for frame in self._frames():
-            if shape and frame.shape != shape:
-                was, now = (f"{width}×{height}" for height, width, _ in (shape, frame.shape))
-                raise self.error(f"frame {self.n_read:,} is {now}, those before are {was}")
-            shape = frame.shape
+            self._check_size(self.n_read, *frame.shape[:2])
             self.n_read += 1
             yield frame
         if self.n_read == 0:
             raise self.error("has no frames")
+
+    def chosen(self, numbers: Sequence[int]) -> Iterator[tuple[int, Frame]]:
+        """In place of iterating: the frames of these numbers, counted from 0, ascending, each once.
+
+        Each is what iterating gives at its number. Other frames are not converted, nor read where they need not
+        be; nothing after the last number is. Raises VideoError as iterating does, as far as it reads, and if
+        there are too few frames.
+        """
+        self._begin()
+        if not numbers:
+            return
+        for number, frame in self._chosen(numbers):
+            self._check_size(number, *frame.shape[:2])
+            self.n_read += 1
+            yield number, frame
 
     def count(self) -> int:
         """The exact number of frames, in place of reading them: nothing is converted or kept."""
@@ -68,6 +84,19 @@ class FrameStream(ABC):
     def error(self, reason: str, hint: str = "") -> VideoError:
         """A VideoError about this video."""
         return VideoError(f"{self.name}: {reason}", hint=hint)
+
+    def too_short(self, n_frames: int, wanted: int) -> VideoError:
+        """The error where frame `wanted`, counted from 0, is asked for and there are only n_frames."""
+        if n_frames == 0:
+            return self.error("has no frames")
+        return self.error(f"ends after {n_frames:,} frames; frame {wanted:,} (counted from 0) is asked for")
+
+    def _check_size(self, number: int, height: int, width: int) -> None:
+        """Raises VideoError if frame `number` is not of the size of those before."""
+        if self._size and self._size != (height, width):
+            was, now = (f"{across}×{down}" for down, across in (self._size, (height, width)))
+            raise self.error(f"frame {number:,} is {now}, those before are {was}")
+        self._size = (height, width)
 
     def _begin(self) -> None:
         if self._begun:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import av
 import numpy as np
@@ -14,6 +15,10 @@ from av.video.reformatter import VideoReformatter
 from comix_fast.errors import VideoError
 from comix_fast.video.frame_stream import FrameStream, Segment
 from comix_fast.video.resize import Frame
+
+if TYPE_CHECKING:
+    # At run time av.Packet takes no parameter.
+    Packet: TypeAlias = av.Packet[av.VideoStream]
 
 SLACK_FRAMES = 2
 SLACK_SHARE = 0.01
@@ -59,14 +64,25 @@ class PyavStream(FrameStream):
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.fps = float(rate) if rate else None
         self._end = 0.0
+        # One reformatter for the whole video: by default PyAV sets up one per frame, at half the speed.
+        self._reformatter = VideoReformatter()
 
     def close(self) -> None:
         self._container.close()
 
     def walk(self) -> None:
-        """Read every packet without decoding: raises VideoError for damaged packets and an early end."""
-        for _ in self._packets():
+        """Read every packet that is left without decoding: raises VideoError for damage and an early end."""
+        for _ in self.packets():
             pass
+
+    def declares(self) -> tuple[str, str, bytes]:
+        """FFmpeg's names of the container and of the codec, and what the container says to its decoder."""
+        codec = self._stream.codec_context
+        return self._container.format.name, codec.name, codec.extradata or b""
+
+    def seek(self, timestamp: int) -> None:
+        """Go on reading at the last keyframe up to a time, in the stream's own units; the decoder forgets frames."""
+        self._container.seek(timestamp, stream=self._stream)
 
     def _video_stream(self) -> av.VideoStream:
         kind = self._container.format.name
@@ -78,15 +94,31 @@ class PyavStream(FrameStream):
         raise self.error("has no video stream")
 
     def _frames(self) -> Iterator[Frame]:
-        # One reformatter for the whole video: by default PyAV sets up one per frame, at half the speed.
-        reformatter = VideoReformatter()
-        for frame in self._decoded():
-            try:
-                rgb = np.asarray(reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray(), np.uint8)
-            except (av.FFmpegError, ValueError) as error:
-                raise self.error(f"has frames of pixel format {frame.format.name}: {error}") from error
-            quarter_turns = round(frame.rotation / 90) % 4
-            yield np.rot90(rgb, quarter_turns) if quarter_turns else rgb
+        return map(self.rgb, self._decoded())
+
+    def _chosen(self, numbers: Sequence[int]) -> Iterator[tuple[int, Frame]]:
+        wanted, number = deque(numbers), -1
+        for number, frame in enumerate(self._decoded()):
+            self.check_size(number, frame)
+            if number == wanted[0]:
+                yield wanted.popleft(), self.rgb(frame)
+                if not wanted:
+                    return
+        raise self.too_short(number + 1, numbers[-1])
+
+    def rgb(self, frame: av.VideoFrame) -> Frame:
+        """A decoded frame as uint8 [H, W, 3], turned upright."""
+        try:
+            rgb = np.asarray(self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray(), np.uint8)
+        except (av.FFmpegError, ValueError) as error:
+            raise self.error(f"has frames of pixel format {frame.format.name}: {error}") from error
+        quarter_turns = _quarter_turns(frame)
+        return np.rot90(rgb, quarter_turns) if quarter_turns else rgb
+
+    def check_size(self, number: int, frame: av.VideoFrame) -> None:
+        """Raises VideoError if the frame, upright, is not of the size of those checked before."""
+        height, width = frame.height, frame.width
+        self._check_size(number, *((width, height) if _quarter_turns(frame) % 2 else (height, width)))
 
     def _count(self) -> int:
         return sum(1 for _ in self._decoded())
@@ -95,7 +127,7 @@ class PyavStream(FrameStream):
         """The frames of the segment, not yet converted."""
         first, last = self._segment or (0, None)
         number = -1
-        for number, frame in enumerate(self._all_decoded()):
+        for number, frame in enumerate(self.decoded(self.packets())):
             if number >= first:
                 yield frame
             if number == last:
@@ -103,18 +135,23 @@ class PyavStream(FrameStream):
         if last is not None:
             raise self.error(f"has {number + 1:,} frames, too few for its segment {first:,} to {last:,}")
 
-    def _all_decoded(self) -> Iterator[av.VideoFrame]:
+    def decoded(self, packets: Iterable[Packet]) -> Iterator[av.VideoFrame]:
+        """The frames of these packets, not yet converted, as the decoder gives them. Raises VideoError."""
         n_decoded = 0
         try:
-            for packet in self._packets():
+            for packet in packets:
                 for frame in packet.decode():
                     n_decoded += 1
                     yield frame
         except av.FFmpegError as error:
             raise self.error(f"can't be decoded after frame {n_decoded:,} ({error.strerror})") from error
 
-    def _packets(self) -> Iterator[av.Packet[av.VideoStream]]:
-        """The video stream's packets; those of other streams only show how far the file reaches."""
+    def packets(self) -> Iterator[Packet]:
+        """The video stream's packets; those of other streams only show how far the file reaches.
+
+        The last has no bytes: decoding it gives the frames still held. Raises VideoError for damaged packets and
+        an early end.
+        """
         for packet in self._container.demux():
             if packet.pts is not None and packet.time_base:
                 self._end = max(self._end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
@@ -122,7 +159,7 @@ class PyavStream(FrameStream):
                 continue
             if packet.is_corrupt:
                 raise self.error(f"is damaged or cut short at {self._end:.2f} s (corrupt packet)")
-            yield cast("av.Packet[av.VideoStream]", packet)
+            yield cast("Packet", packet)
         self._check_complete()
 
     def _check_complete(self) -> None:
@@ -145,3 +182,7 @@ class PyavStream(FrameStream):
         if kind in DURATION_FORMATS and stream.frames == 0 and self._container.duration:
             return self._container.duration / av.time_base
         return 0.0
+
+
+def _quarter_turns(frame: av.VideoFrame) -> int:
+    return round(frame.rotation / 90) % 4

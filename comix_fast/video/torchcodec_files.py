@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from comix_fast.errors import VideoError
@@ -46,6 +46,34 @@ class TorchcodecStream(FrameStream):
             except RuntimeError as error:
                 raise self._refused(error) from error
             yield from chunk.data.numpy()
+
+    def _chosen(self, numbers: Sequence[int]) -> Iterator[tuple[int, Frame]]:
+        """In order from the first on: torchcodec can't pass over frames without converting them."""
+        wanted = iter(numbers)
+        next_one = next(wanted, None)
+        for number, frame in enumerate(self._frames()):
+            if next_one is None:
+                return
+            if number == next_one:
+                yield number, frame
+                next_one = next(wanted, None)
+        if next_one is not None:
+            raise self.too_short(self._last - self._first + 1, numbers[-1])
+
+    def sought(self, numbers: Sequence[int]) -> Iterator[tuple[int, Frame]]:
+        """In place of chosen, where all of the file's keyframes have been found to be openings: torchcodec seeks."""
+        self._begin()
+        for first in range(0, len(numbers), CHUNK):
+            some = numbers[first : first + CHUNK]
+            if self._first + some[-1] > self._last:
+                raise self.too_short(self._last - self._first + 1, numbers[-1])
+            try:
+                chunk = self._video.get_frames_at([self._first + number for number in some])
+            except RuntimeError as error:
+                raise self._refused(error) from error
+            for number, frame in zip(some, chunk.data.numpy(), strict=True):
+                self.n_read += 1
+                yield number, frame
 
     def _count(self) -> int:
         return sum(1 for _ in self._frames())
