@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,11 +15,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from comix_fast.datasets import Video
 from comix_fast.stages.batches import CHUNK, Draws
 from comix_fast.stages.pipeline_ahead import Ahead, Check
 from comix_fast.training.frames import DrawnClips, FrameRows
-from comix_fast.video import Decoder, chosen_frames
+from comix_fast.video import Decoder, FrameIndex, chosen_frames, index_frames
 from comix_fast.video.pixels import Clip, DeviceResizer, HostResizer
+
+LONG = 300
+"""Frames from which a file is worth an index: shorter ones are read in order in about the same time."""
+INDICES_HELD = 4096
+"""Some eight bytes a frame each."""
 
 Streams = list[list[list[Clip[Any]]]]
 """Of each stream, of each of this process's videos, the clips drawn."""
@@ -57,6 +66,7 @@ class FramesAhead:
     ) -> None:
         self._draws, self._share, self._background = draws, share, background
         self._decoder, self._size, self._device = decoder, size, device
+        self._index = _Indices()
         self._ahead: Ahead[Job, Part] = Ahead(
             self._jobs(iterations), self._decoded, threads, held=4, name="comix-frames"
         )
@@ -103,7 +113,8 @@ class FramesAhead:
         needed = sorted({number for _, _, clips in job.parts for frames in clips.frames for number in frames})
         path, segment = first.video.path, first.video.segment
         resizer = HostResizer(self._size) if self._device.type == "cpu" else DeviceResizer(self._size, self._device)
-        given = chosen_frames(path, segment, needed, self._decoder, n_frames=first.n_frames)
+        index = self._index(first.video, first.n_frames)
+        given = chosen_frames(path, segment, needed, self._decoder, n_frames=first.n_frames, index=index)
         frames: dict[int, Any] = {}
         for number, frame in resizer(given):
             check()
@@ -111,6 +122,29 @@ class FramesAhead:
         for stream, place, clips in job.parts:
             behind = None if clips.donor is None else self._background(clips.donor)
             yield stream, place, [Clip([frames[n] for n in one], behind, clips.gamma) for one in clips.frames]
+
+
+class _Indices:
+    """Where decoding may begin in long files, found once for as many as are held; threads share it."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[Path, FrameIndex] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __call__(self, video: Video, n_frames: int) -> FrameIndex | None:
+        """None where it would not pay, and for a part of a file, whose frames are not those of the whole."""
+        if n_frames < LONG or video.segment is not None or video.path.is_dir():
+            return None
+        with self._lock:
+            if video.path in self._held:
+                self._held.move_to_end(video.path)
+                return self._held[video.path]
+        found = index_frames(video.path, n_frames)
+        with self._lock:
+            self._held[video.path] = found
+            while len(self._held) > INDICES_HELD:
+                self._held.popitem(last=False)
+        return found
 
 
 def _described(features: object, rows: Tensor, share: Callable[[int], slice]) -> Sequence[DrawnClips]:

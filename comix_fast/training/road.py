@@ -12,7 +12,7 @@ from torch import Tensor
 from comix_fast.backbones import Backbone
 from comix_fast.backbones.trainable import TrainableBackbone
 from comix_fast.config import AdaptRecipe
-from comix_fast.console import Reporter
+from comix_fast.console import Reporter, Silent
 from comix_fast.datasets import Video
 from comix_fast.stages import runs
 from comix_fast.stages.bank import Banks, FeatureBank
@@ -47,10 +47,9 @@ class VideoRoad:
         extractor: Extractor,
         *,
         graphs: Graphs,
-        reporter: Reporter,
     ) -> None:
         self._recipe, self._video, self._footage = recipe, video, footage
-        self._network, self._extractor, self._graphs, self._reporter = network, extractor, graphs, reporter
+        self._network, self._extractor, self._graphs = network, extractor, graphs
         self._statistics = parse_statistics(recipe.statistics) if recipe.pooled else ()
         self._initial = _copied(network.state()) if isinstance(network, TrainableBackbone) else {}
         self._upstream: Computing | None = None
@@ -170,16 +169,19 @@ class VideoRoad:
             self._seen = Banks(unseen, target, measured, footage.transductive, footage.names)
         return self._seen
 
-    def features(self, lists: Sequence[Sequence[Video]], every: bool = False) -> list[FeatureBank]:
+    def features(
+        self, lists: Sequence[Sequence[Video]], every: bool = False, reporter: Reporter | None = None
+    ) -> list[FeatureBank]:
         """What the head takes of some lists of videos, as the backbone is now; a bank for each, float16 or float32.
 
-        every: of all candidate clips; heads on statistics take these of all clips in any case.
+        every: of all candidate clips; heads on statistics take these of all clips in any case. reporter: None where
+        another progress is being shown.
         """
         network = self._network if isinstance(self._network, Backbone) else self._network.frozen()
         every = every or bool(self._statistics)
         plans = [self._extractor.plan(video) for videos in lists for video in videos]
         total = sum(plan.n_clips if every else plan.n_bins for plan in plans)
-        with self._reporter.progress("features", total, "clips") as advance:
+        with (reporter or Silent()).progress("features", total, "clips") as advance:
             banks = [self._extractor.bank(network, videos, every, advance) for videos in lists]
         return [pooled_bank(bank, self._statistics) for bank in banks] if self._statistics else banks
 

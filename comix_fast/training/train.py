@@ -108,8 +108,8 @@ def run(
         )
         extracted_by = video.extract_recipe(folder.meta["features"]["backbone"], FEATURES_AT_ONCE)
         extractor = Extractor(extracted_by, surveys, engine.decoder, engine.device, engine.threads, processes)
-        with VideoRoad(recipe, video, footage, network, extractor, graphs=engine.graphs, reporter=quiet) as road:
-            norms = _norms(recipe, folder, road, footage, engine.device, start)
+        with VideoRoad(recipe, video, footage, network, extractor, graphs=engine.graphs) as road:
+            norms = _norms(recipe, folder, road, footage, engine.device, start, quiet)
             head = None if start is None else start.head
             key = digest(runs.identity(folder.meta))
             task = Task(recipe, None, norms, folder, engine.device, key, road, head, engine.save_every, engine.keep)
@@ -173,7 +173,13 @@ def _own_folder(root: Path, processes: Processes) -> Iterator[_Folders]:
 
 
 def _norms(
-    recipe: AdaptRecipe, folder: RunFolder, road: VideoRoad, footage: Footage, device: torch.device, start: Start | None
+    recipe: AdaptRecipe,
+    folder: RunFolder,
+    road: VideoRoad,
+    footage: Footage,
+    device: torch.device,
+    start: Start | None,
+    reporter: Reporter,
 ) -> tuple[Standardise, Standardise]:
     """How features are standardised all through the run: as the first backbone gives them, or as the head's run did."""
     if (folder.root / runs.NORM).exists():
@@ -184,7 +190,7 @@ def _norms(
     elif recipe.feature_norm == "none":
         norms = identity_norms(int(folder.meta["in_dim"]))
     else:
-        source, target = road.features([footage.source, footage.target], every=True)
+        source, target = road.features([footage.source, footage.target], every=True, reporter=reporter)
         banks = Banks(source, target, target, footage.transductive, footage.names)
         norms = feature_norms(banks, recipe.feature_norm, pooled_size(source.clips.dim) if recipe.pooled else None)
     folder.save_norms(*norms)
