@@ -34,6 +34,8 @@ from comix_fast.options import (
 from comix_fast.version import __version__
 
 INTERRUPTED = 130
+NOTHING_KEPT = ("predict", "export", "import", "weights", "retrieve")
+"""Commands that begin anew when they are given again."""
 OUT_OF_TIME = 75
 """As sysexits.h has it: not a failure, try again."""
 app = typer.Typer(
@@ -74,7 +76,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(2)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
-            print("interrupted: what is finished is kept; the same command goes on from there", file=sys.stderr)
+            resumes = not arguments or arguments[0] not in NOTHING_KEPT
+            more = ": what is finished is kept; the same command goes on from there" if resumes else ""
+            print(f"interrupted{more}", file=sys.stderr)
         raise
 
 

@@ -111,12 +111,13 @@ def test_a_killed_extract_goes_on_to_the_same_bytes(tmp_path: Path, folders: tup
 def test_ctrl_c_says_that_nothing_is_lost(tmp_path: Path, make_cache: MakeCache) -> None:
     cache = make_cache()
     words = ["adapt", "--from-cache", str(cache), "--iterations", "100000", "--eval-every", "20", "--name", "r"]
+    words += ["--lambda-teacher", "0.1"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [sys.executable, "-m", "comix_fast", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment
     )
     deadline = time.monotonic() + 120
-    while not (tmp_path / "runs/r/seed-0/checkpoint.safetensors").exists():
+    while not list((tmp_path / "runs/r/seed-0/checkpoints").glob("*-adapt-*.safetensors")):
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.02)

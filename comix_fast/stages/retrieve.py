@@ -17,8 +17,8 @@ from comix_fast.errors import ComixError, RunError
 from comix_fast.files import write_json
 from comix_fast.heads import Head
 from comix_fast.retrieval import Embeddings, IndexChoice, RetrievalResult, evaluate
-from comix_fast.stages import runs
 from comix_fast.stages.bank import Banks, FeatureBank, Standardise, load_banks
+from comix_fast.stages.belonging import HEADS, heads_on
 from comix_fast.stages.runs import RunFolder
 from comix_fast.stages.seen import Seen
 
@@ -127,26 +127,27 @@ def _head_spaces(cache: FeatureCache, banks: Banks, run: RunFolder, seed: int) -
     ours = {name: digest(bank.ids) for name, bank in lists.items()} | {"classes": digest(cache.classes)}
     theirs = {name: run.meta["dataset"][name]["ids"] for name in lists}
     theirs["classes"] = run.meta["dataset"]["classes"]["names"]
-    if run.meta["cache_key"] != cache.key or ours != theirs:
-        what = "recipe" if run.meta["cache_key"] != cache.key else "videos or classes"
+    files = run.seed(seed)
+    kept, fitting = [head for head in HEADS if files.head_path(head).exists()], heads_on(cache, run, files)
+    if (kept and not fitting) or ours != theirs:
+        whose = f"it was adapted from {run.meta['cache']}" if run.meta["cache"] else "it has a backbone of its own"
         raise RunError(
-            f"{run.root} was adapted from another cache, or from what {cache.path} was before",
-            [f"it was adapted from {run.meta['cache']}; the {what} differ"],
-            hint="give the cache that the run belongs to, or adapt again",
+            f"the features in {cache.path} are not those of {run.root}, or not any more",
+            [f"{whose}; the {'recipe' if ours == theirs else 'videos or classes'} differ"],
+            hint="give the cache that the run belongs to, or adapt again"
+            if run.meta["cache"]
+            else f"extract with --weights {run.root}",
         )
     if run.recipe.method == "target-supervised":
         raise RunError(f"{run.root} is a target-supervised bound, which keeps no heads", hint="give another run")
     norms, banks = run.load_norms(), Seen(banks).banks(run.recipe)
-    files = run.seed(seed)
     spaces: dict[str, dict[str, Embeddings]] = {}
-    for name in (runs.SOURCE_ONLY, runs.LAST, runs.SELECTED):
-        path = files.head_path(name)
-        if path.exists():
-            head = run.load_head(seed, name)
-            spaces[name] = {
-                domain: _embeddings(bank, hidden_means(head, bank, norms[domain]))
-                for domain, bank in _searched(banks).items()
-            }
+    for name in fitting:
+        head = run.load_head(seed, name)
+        spaces[name] = {
+            domain: _embeddings(bank, hidden_means(head, bank, norms[domain]))
+            for domain, bank in _searched(banks).items()
+        }
     if not spaces:
         raise RunError(
             f"{files.root} holds no head", hint=f"the run's seeds: {', '.join(map(str, run.recipe.seed_list))}"

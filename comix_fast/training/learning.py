@@ -178,10 +178,11 @@ class Learning(Computing):
         return {name: buffer for name, buffer in buffers.items() if buffer is not None}
 
     def load_momentum(self, buffers: dict[str, Tensor]) -> None:
-        """Goes on with what momentum() gave."""
+        """Goes on with what momentum() gave; it is copied."""
         for name, value in self._named():
             if name in buffers:
-                self._optimiser.state[value]["momentum_buffer"] = buffers[name].to(self._device)
+                # In the parameter's order of memory: the fused update takes numbers as they lie there.
+                self._optimiser.state[value]["momentum_buffer"] = torch.empty_like(value.detach()).copy_(buffers[name])
 
     def _named(self) -> list[tuple[str, torch.nn.Parameter]]:
         return list(self._network.trained().items())

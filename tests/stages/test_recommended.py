@@ -118,7 +118,7 @@ def test_every_method_adapts_on_a_pooled_head(make_cache: MakeCache, tmp_path: P
     assert list(rows(run)) == ["source-only", title]
     start, last = (load_file(run.seed(0).head_path(one)) for one in (runs.SOURCE_ONLY, runs.LAST))
     assert far_apart(start, last)
-    assert not (run.root / "seed-0" / runs.CHECKPOINT).exists()
+    assert not (run.root / "seed-0" / runs.CHECKPOINTS).exists()
 
 
 # Two banks are pooled, then each phase advances when it begins and at its three reports.

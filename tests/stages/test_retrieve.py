@@ -69,7 +69,7 @@ def test_runs_of_other_videos_are_refused_though_the_recipe_is_the_same(make_cac
     run = adapted(make_cache("one"), tmp_path / "run")
     other = FeatureCache(make_cache("two", per_class=5))
     assert other.key == run.meta["cache_key"]
-    with pytest.raises(RunError, match=r"(?s)adapted from another cache.*videos or classes differ"):
+    with pytest.raises(RunError, match=r"(?s)features in .* not those of .*videos or classes differ"):
         retrieve.run(other, tmp_path / "found.json", from_run=run)
     with pytest.raises(RunError, match="recipe differ"):
         retrieve.run(FeatureCache(make_cache("three", mixes=1)), tmp_path / "found.json", from_run=run)
