@@ -90,6 +90,7 @@ class SeparableNet(VideoNetwork):
 
 
 def _run(module: nn.Module, x: Tensor) -> Tensor:
-    """In the number format of its weights, channels last."""
-    out: Tensor = module(x.to(next(module.parameters()).dtype, memory_format=torch.channels_last_3d))
+    """In the number format of its weights, channels last; a pooling has none and takes what it is given."""
+    weights = next(module.parameters(), x)
+    out: Tensor = module(x.to(weights.dtype, memory_format=torch.channels_last_3d))
     return out

@@ -116,6 +116,8 @@ class TrainableBackbone:
         """Takes weights and statistics. Raises WeightsError, naming `source`, if they are of another network."""
         fitted = fit_state(self.network, state, source)
         self.network.load_state_dict(fitted.state, strict=False)
+        if self._frozen_parts is not None:
+            self._frozen_parts = self._folded()
 
     def frozen(self) -> Backbone:
         """A copy for inference as it is now, in the same precision: what load_backbone gives for its state."""

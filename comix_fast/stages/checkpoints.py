@@ -10,6 +10,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from comix_fast.errors import RunError
+from comix_fast.files import remove_partial
 from comix_fast.stages.runs import CHECKPOINT, CHECKPOINTS, load_tensors, save_tensors
 
 KEPT = 2
@@ -43,6 +44,8 @@ class Checkpoints:
         save_tensors(self._folder / f"{number:06}-{phase}-{iteration}.safetensors", tensors, metadata)
         for path in (*self._newest_first()[self._keep :], self._old):
             path.unlink(missing_ok=True)
+        # Each as large as a backbone, where a run is killed again and again.
+        remove_partial(self._folder)
 
     def latest(self, phase: str) -> Checkpoint | None:
         """The newest one, if it is of this phase; None if there is none, or if it is of another phase.
@@ -73,6 +76,7 @@ class Checkpoints:
         """Deletes them all: the seed is finished."""
         for path in (*self._newest_first(), self._old):
             path.unlink(missing_ok=True)
+        remove_partial(self._folder)
         if self._folder.is_dir() and not any(self._folder.iterdir()):
             self._folder.rmdir()
 

@@ -94,7 +94,10 @@ def _each(clips: Tensor, names: Sequence[str]) -> list[Tensor]:
     if "max" in names:
         found["max"] = values.amax(dim=-2)
     if "std" in names:
-        found["std"] = (values - found["mean"].unsqueeze(-2)).square_().mean(dim=-2).sqrt_()
+        variance = (values - found["mean"].unsqueeze(-2)).square_().mean(dim=-2)
+        # Where nothing varies the root has no slope: the gradient there is 0, not NaN.
+        varies = variance > 0
+        found["std"] = variance.where(varies, 1.0).sqrt_() * varies
     if any(name in names for name in _CHANGES):
         moved = (values[..., 1:, :] - values[..., :-1, :]).abs_()
         if not moved.shape[-2]:

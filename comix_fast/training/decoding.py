@@ -24,6 +24,8 @@ from comix_fast.video.pixels import Clip, DeviceResizer, HostResizer
 
 LONG = 300
 """Frames from which a file is worth an index: shorter ones are read in order in about the same time."""
+VIDEOS_AHEAD = 16
+"""Videos that wait decoded, some 15 MB each: those of the next iteration, both domains at the published batch size."""
 INDICES_HELD = 4096
 """Some eight bytes a frame each."""
 
@@ -68,7 +70,7 @@ class FramesAhead:
         self._decoder, self._size, self._device = decoder, size, device
         self._index = _Indices()
         self._ahead: Ahead[Job, Part] = Ahead(
-            self._jobs(iterations), self._decoded, threads, held=4, name="comix-frames"
+            self._jobs(iterations), self._decoded, threads, held=4, name="comix-frames", ahead=VIDEOS_AHEAD
         )
         self._open = contextlib.ExitStack()
 
@@ -84,14 +86,14 @@ class FramesAhead:
 
     def next(self) -> Streams:
         """The clips of the next iteration. Raises VideoError if one of its videos can't be read."""
-        found: dict[tuple[int, int], list[Clip[Any]]] = {}
+        # The streams' batches may differ in size: of a list that is shorter than the batch a batch is all of it.
+        found: list[dict[int, list[Clip[Any]]]] = [{} for _ in self._draws.streams]
         for job, parts in self._found:
-            found |= {(stream, place): clips for stream, place, clips in parts}
+            for stream, place, clips in parts:
+                found[stream][place] = clips
             if job.is_last:
                 break
-        n_streams = len(self._draws.streams)
-        n_places = len(found) // n_streams
-        return [[found[stream, place] for place in range(n_places)] for stream in range(n_streams)]
+        return [[of_stream[place] for place in range(len(of_stream))] for of_stream in found]
 
     def _jobs(self, iterations: range) -> Iterator[Job]:
         chunk, number = None, -1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from comix_fast.cache.surveys import Surveys
@@ -25,12 +25,17 @@ SURVEYED_AT_ONCE = 32
 
 @dataclass(frozen=True)
 class Footage:
-    """The videos of a run that can be read. measured: those with which target accuracy is measured."""
+    """The videos of a run that can be read. measured: those with which target accuracy is measured.
+
+    donors: ids of the source's and the target's training videos, all that are listed: backgrounds are drawn among them,
+    those that can't be read being passed over, as stage one does.
+    """
 
     source: tuple[Video, ...]
     target: tuple[Video, ...]
     measured: tuple[Video, ...]
     names: tuple[str, str]
+    donors: tuple[tuple[str, ...], tuple[str, ...]]
 
     @property
     def transductive(self) -> bool:
@@ -42,7 +47,7 @@ class Footage:
         source, target, measured = (
             tuple(video for video in videos if video.id in ids) for videos in (self.source, self.target, self.measured)
         )
-        return Footage(source, target, measured, self.names)
+        return replace(self, source=source, target=target, measured=measured)
 
 
 def listed_footage(dataset: Dataset, reverse: bool) -> Footage:
@@ -57,7 +62,8 @@ def listed_footage(dataset: Dataset, reverse: bool) -> Footage:
             hint="the source must be labelled; --reverse needs labels in both domains",
         )
     measured = target.train if target.test is None else target.test
-    return Footage(source.train, target.train, measured, (source.name, target.name))
+    donors = tuple(video.id for video in source.train), tuple(video.id for video in target.train)
+    return Footage(source.train, target.train, measured, (source.name, target.name), donors)
 
 
 def surveyed(

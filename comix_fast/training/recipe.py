@@ -57,7 +57,8 @@ class VideoRecipe:
     def __post_init__(self) -> None:
         """Refuses values no run can have, naming the option."""
         for name, option in (("lr", "--backbone-lr"), ("bins", "--clips"), ("processes", "--devices")):
-            if getattr(self, name) <= 0:
+            # Not a number is not above 0 either.
+            if not getattr(self, name) > 0:
                 raise ComixError(f"{option} must be above 0, not {getattr(self, name)}")
         if self.micro_batch is not None and self.micro_batch < 1:
             raise ComixError(f"--micro-batch must be above 0, not {self.micro_batch}")

@@ -58,7 +58,7 @@ class VideoRoad:
         rows = extractor.surveys.rows
         both = (footage.source, footage.target)
         mixing = recipe.uses_mixes
-        others = [Others([v.id for v in other], rows.__contains__) if mixing else None for other in both[::-1]]
+        others = [Others(ids, rows.__contains__) if mixing else None for ids in footage.donors[::-1]]
         banks = [
             frame_bank(videos, lambda name: rows[name].n_frames, video, whose, self._computed)
             for videos, whose in zip(both, others, strict=True)
@@ -96,7 +96,6 @@ class VideoRoad:
     def begin(self, files: SeedFolder, phase: str, iterations: int, kept: Mapping[str, Tensor] | None) -> None:
         """See Road."""
         self.__exit__(None, None, None)
-        self._seen = None
         if isinstance(self._network, Backbone):
             machine_part = self._extractor.part_clips(self._network)
             self._upstream = Computing(
@@ -108,6 +107,7 @@ class VideoRoad:
                 statistics=self._statistics,
             )
             return
+        self._seen = None
         if kept is not None:
             self._network.load(_below(kept, _BACKBONE), "the checkpoint")
         elif phase == WARMSTART:
@@ -152,8 +152,9 @@ class VideoRoad:
 
     def _computed(self, rows: FrameRows, index: Tensor) -> Tensor:
         assert self._upstream is not None
-        # The weights are about to change.
-        self._seen = None
+        if isinstance(self._network, TrainableBackbone):
+            # The weights are about to change.
+            self._seen = None
         return self._upstream.take(rows, index)
 
     def seen(self) -> Banks:
