@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,7 +59,7 @@ def train_preset(name: str | None) -> AdaptRecipe:
     """
     if name is None:
         return END_TO_END
-    known = name if name in TRAIN_PRESETS else name.split("-", 1)[0]
+    known = "epic" if re.fullmatch(r"epic-d[1-3]-d[1-3]", name) else name
     if known not in TRAIN_PRESETS:
         raise ComixError(f"there is no preset {name!r}", hint=f"presets: {', '.join(TRAIN_PRESETS)}")
     return TRAIN_PRESETS[known]

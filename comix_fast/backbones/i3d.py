@@ -82,32 +82,39 @@ class Stem(Unit3D):
     """The 7x7x7 convolution of stride 2. In bf16 it reads pixels in pairs, as 7x7x4 over twice the channels.
 
     The matrix units of a CPU are then half as idle (3 channels fill little of them): 2.7 times as fast there.
-    Its weight keeps its shape; the paired form is made when a precision is settled.
+    Its weight keeps its shape; the paired form is made when a precision is settled, or in training each time.
     """
 
     def pair(self) -> None:
         """Turn the folded weight [64, 3, 7, 7, 7] into its paired form [64, 6, 7, 7, 4], in place."""
         conv = self.conv3d
-        n_out, n_in, *kernel = conv.weight.shape
-        pairs = F.pad(conv.weight, [0, 1]).view(n_out, n_in, *kernel[:2], 4, 2).permute(0, 5, 1, 2, 3, 4)
-        paired = pairs.reshape(n_out, 2 * n_in, *kernel[:2], 4)
-        conv.weight = nn.Parameter(paired.contiguous(memory_format=torch.channels_last_3d), requires_grad=False)
+        paired = _paired(conv.weight).contiguous(memory_format=torch.channels_last_3d)
+        conv.weight = nn.Parameter(paired, requires_grad=False)
 
     def convolve(self, x: Tensor) -> Tensor:
-        conv = self.conv3d
+        conv, weight, dtype = self.conv3d, self.conv3d.weight, self.conv3d.weight.dtype
         b, c, t, h, w = x.shape
         before, extra = _padding(x, conv.kernel_size, conv.stride)
-        paired = conv.weight.shape[1] != c
+        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            weight, dtype = _paired(weight), torch.get_autocast_dtype("cpu")
+        paired = weight.shape[1] != c
         if torch.compiler.is_exporting() and not paired:
             # A plain padding is all that other programs need; writing into a slice becomes a scatter of every pixel.
             return super().convolve(x)
         left, width = (before[2], 2 * -(-w // 2) + 6) if paired else (0, w + extra[2])
-        padded = x.new_zeros((b, t + extra[0], h + extra[1], width, c), dtype=conv.weight.dtype)
+        padded = x.new_zeros((b, t + extra[0], h + extra[1], width, c), dtype=dtype)
         padded[:, :t, :h, left : left + w] = x.permute(0, 2, 3, 4, 1)
         if not paired:
-            return F.conv3d(padded.permute(0, 4, 1, 2, 3), conv.weight, conv.bias, conv.stride, before)
+            return F.conv3d(padded.permute(0, 4, 1, 2, 3), weight, conv.bias, conv.stride, before)
         pairs = padded.view(b, t + extra[0], h + extra[1], width // 2, 2 * c).permute(0, 4, 1, 2, 3)
-        return F.conv3d(pairs, conv.weight, conv.bias, (2, 2, 1), (before[0], before[1], 0))
+        return F.conv3d(pairs, weight, conv.bias, (2, 2, 1), (before[0], before[1], 0))
+
+
+def _paired(weight: Tensor) -> Tensor:
+    """[D, C, kt, kh, 7] -> [D, 2 C, kt, kh, 4]: even and odd columns' taps apart, the last of them zero."""
+    n_out, n_in, *kernel = weight.shape
+    pairs = F.pad(weight, [0, 1]).view(n_out, n_in, *kernel[:2], 4, 2).permute(0, 5, 1, 2, 3, 4)
+    return pairs.reshape(n_out, 2 * n_in, *kernel[:2], 4)
 
 
 def _padding(x: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -179,7 +186,13 @@ class InceptionBlock(nn.Module):
 
 def _joined_relu(branches: Sequence[Tensor]) -> Tensor:
     """ReLU of the branches, joined by channel; for inference in one pass instead of two."""
-    if any(branch.requires_grad for branch in branches) or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling():
+        return F.relu_(torch.cat(list(branches), dim=1))
+    if any(branch.requires_grad for branch in branches):
+        for branch in branches:
+            if branch.requires_grad:
+                # Else slices of the whole, for which a CPU's batch norm has a way back that takes three times as long.
+                branch.register_hook(_rows_of_channels)  # type: ignore[no-untyped-call]
         return F.relu_(torch.cat(list(branches), dim=1))
     b, _, *size = branches[0].shape
     widths = [branch.shape[1] for branch in branches]
@@ -187,6 +200,10 @@ def _joined_relu(branches: Sequence[Tensor]) -> Tensor:
     for branch, part in zip(branches, joined.split_with_sizes(widths, dim=1), strict=True):
         torch.clamp_min(branch, 0, out=part)
     return joined
+
+
+def _rows_of_channels(gradient: Tensor) -> Tensor:
+    return gradient.contiguous(memory_format=torch.channels_last_3d)
 
 
 class Logits(nn.Module):
@@ -204,6 +221,7 @@ class InceptionI3d(VideoNetwork):
     """Inception-v1 inflated to three dimensions: [B, 3, T, H, W] in [-1, 1] -> 1024 features, 400 logits."""
 
     classifier_name = "logits"
+    in_steps = frozenset({_FIRST})
 
     def __init__(self, n_classes: int = 400) -> None:
         super().__init__()
@@ -246,13 +264,17 @@ class InceptionI3d(VideoNetwork):
 
     def _large_maps(self, clips: Tensor) -> Tensor:
         """Everything before the blocks on 14x14 maps."""
-        # ReLU and maximum may change places; after the pooling, ReLU has a quarter of the work.
-        x = F.relu_(max_pool_same(self.Conv3d_1a_7x7.affine(clips), (1, 3, 3), (1, 2, 2)))
-        x = self.Conv3d_2c_3x3.affine(self.Conv3d_2b_1x1(x))
-        x = F.relu_(max_pool_same(x, (1, 3, 3), (1, 2, 2)))
+        maps = self.again(self._second_maps, self.again(self._first_maps, clips))
         for name in _LARGE:
-            x = self.get_submodule(name)(x)
-        return max_pool_same(x, (3, 3, 3), (2, 2, 2))
+            maps = self.again(self.get_submodule(name), maps)
+        return max_pool_same(maps, (3, 3, 3), (2, 2, 2))
+
+    def _first_maps(self, clips: Tensor) -> Tensor:
+        # ReLU and maximum may change places; after the pooling, ReLU has a quarter of the work.
+        return F.relu_(max_pool_same(self.Conv3d_1a_7x7.affine(clips), (1, 3, 3), (1, 2, 2)))
+
+    def _second_maps(self, x: Tensor) -> Tensor:
+        return F.relu_(max_pool_same(self.Conv3d_2c_3x3.affine(self.Conv3d_2b_1x1(x)), (1, 3, 3), (1, 2, 2)))
 
     def classify(self, features: Tensor) -> Tensor:
         """[B, 1024] float32 -> [B, n_classes] float32."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,8 @@ class VideoNetwork(nn.Module, ABC):
     """The child that makes logits of features; its keys in a state dict start with this name and a dot."""
     recomputes = False
     """Whether the way back computes each part's maps again instead of keeping them: less memory, more time."""
+    in_steps: frozenset[str] = frozenset()
+    """Parts too large to be computed again whole: they do so step by step themselves."""
 
     def forward(self, clips: Tensor) -> Tensor:
         """[B, 3, T, H, W] float32, normalised as the network was trained -> features [B, D] float32.
@@ -31,11 +34,15 @@ class VideoNetwork(nn.Module, ABC):
     def through(self, x: Tensor, since: int = 0, until: int | None = None) -> Tensor:
         """Some of the parts, by their place in part_names(): maps of the part before `since` -> of the last one."""
         for name in self.part_names()[since:until]:
-            if self.recomputes and torch.is_grad_enabled():
-                x = checkpoint(self.part, name, x, use_reentrant=False, preserve_rng_state=False)
-            else:
-                x = self.part(name, x)
+            x = self.part(name, x) if name in self.in_steps else self.again(functools.partial(self.part, name), x)
         return x
+
+    def again(self, step: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """step(x), whose own maps the way back computes again if the network recomputes."""
+        if not (self.recomputes and torch.is_grad_enabled()):
+            return step(x)
+        out: Tensor = checkpoint(step, x, use_reentrant=False, preserve_rng_state=False)
+        return out
 
     @staticmethod
     def pooled(maps: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ class TrainableBackbone:
     the statistics that the weights brought; scale and shift learn either way.
     train_from: the first of the network's parts that learns; those before it keep their weights and statistics.
     recomputes: maps are computed again on the way back instead of being kept.
+    doubt: what speaks against the precision on this device, as load_backbone finds it; "" as a rule.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class TrainableBackbone:
             )
         self._first = 0 if train_from is None else names.index(train_from)
         self._frozen_parts = self._folded() if self._first else None
+        self.doubt = self._checked()
         self._require_learning(names[self._first :], batch_norm)
         norms = [module for module in self.network.modules() if isinstance(module, _BatchNorm)]
         self.statistics = RunningStatistics([module for module in norms if module.training])
@@ -121,18 +123,27 @@ class TrainableBackbone:
 
     def frozen(self) -> Backbone:
         """A copy for inference as it is now, in the same precision: what load_backbone gives for its state."""
-        prepared = self._prepared()
         loaded = LoadedWeights(Fitted({}, has_classifier=False), "trained", state_sha256(self.state()), "")
-        return Backbone(self._architecture, loaded, prepared)
+        return Backbone(self._architecture, loaded, Prepared(self._folded(), self.precision, self.doubt))
+
+    def _checked(self) -> str:
+        """What there is to say against the precision on this device, "" as a rule; of the first weights, once."""
+        with exactly(self.device):
+            return prepare(self._copied(), self.precision, self.device, self._architecture.input_size).note
 
     def _folded(self) -> VideoNetwork:
-        return self._prepared().network
+        """A copy in the form for inference, as backbones.precision.prepare makes it."""
+        network = self._copied()
+        network.fold()
+        network = network.to(memory_format=torch.channels_last_3d)
+        if self.precision == "bf16":
+            network.to_bf16()
+        return network
 
-    def _prepared(self) -> Prepared:
+    def _copied(self) -> VideoNetwork:
         network = copy.deepcopy(self.network).eval().requires_grad_(False)
         network.recomputes = False
-        with exactly(self.device):
-            return prepare(network, self.precision, self.device, self._architecture.input_size)
+        return network
 
 
 def _without_classifier(network: VideoNetwork, state: Mapping[str, Tensor]) -> State:
@@ -151,17 +162,21 @@ class RunningStatistics:
         self._modules = modules
         self._momenta = [0.1 if module.momentum is None else module.momentum for module in modules]
         self._before: list[Tensor] = []
+        self._n_parts = 0
 
     def begin(self) -> None:
         """Before an iteration's first part."""
         self._before = [value.clone() for value in self._values()]
+        self._n_parts = 0
         for module in self._modules:
             module.reset_running_stats()
 
     @contextlib.contextmanager
     def counting(self) -> Iterator[None]:
-        """Parts computed inside count."""
-        with self._momentum([None] * len(self._modules)):
+        """The one part that is computed inside counts."""
+        self._n_parts += 1
+        # The running mean of the parts so far. Torch's own, momentum None, would ask a GPU how many there were.
+        with self._momentum([1 / self._n_parts] * len(self._modules)):
             yield
 
     @contextlib.contextmanager
@@ -186,11 +201,11 @@ class RunningStatistics:
         return [value for value in found if value is not None]
 
     @contextlib.contextmanager
-    def _momentum(self, momenta: Sequence[float | None]) -> Iterator[None]:
-        before = [module.momentum for module in self._modules]
+    def _momentum(self, momenta: Sequence[float]) -> Iterator[None]:
+        before: list[float | None] = [module.momentum for module in self._modules]
         try:
-            for module, momentum in zip(self._modules, momenta, strict=True):
-                module.momentum = momentum
+            for module, chosen in zip(self._modules, momenta, strict=True):
+                module.momentum = chosen
             yield
         finally:
             for module, momentum in zip(self._modules, before, strict=True):

@@ -19,21 +19,14 @@ def resolve_weights(weights: str) -> str:
     """What load_backbone takes for --weights as typed: the file of a run's trained backbone, or `weights` as it is.
 
     weights: a run folder stands for its first seed, RUN/seed-N for that one; of a seed it is the backbone beside the
-    head to use (SeedFolder.final). Raises RunError for a folder that is no run, for a seed that is not there or not
+    head to use (RunFolder.final). Raises RunError for a folder that is no run, for a seed that is not there or not
     finished, and for a run whose backbone was frozen; the message says what to give instead.
     """
     found = _named_run(weights)
     if found is None:
         return weights
     run, seed = found
-    head = seed.final
-    if not seed.head_path(head).exists():
-        others = [SeedFolder(path) for path in sorted(run.root.glob("seed-*"))]
-        there = [other.root.name for other in others if other.head_path(other.final).exists()]
-        raise RunError(
-            f"{seed.root} holds no head that is finished",
-            hint=f"finished: {', '.join(there)}" if there else "finish the run with the command that began it",
-        )
+    head = run.final(int(seed.root.name.removeprefix("seed-")))
     if not seed.backbone_path(head).exists():
         raise _frozen(run)
     return str(seed.backbone_path(head))

@@ -138,7 +138,7 @@ def load(
     if domain not in DOMAINS:
         raise ComixError(f"there is no domain {domain!r}", hint="features are standardised as the source's or target's")
     seed = folder.recipe.seed if seed is None else seed
-    head = folder.seed(seed).final if head is None else head
+    head = folder.result if head is None else head
     _require_head(folder, seed, head)
     recipe = _recipe(folder)
     if device == "auto":

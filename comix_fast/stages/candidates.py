@@ -64,4 +64,5 @@ def bins_of(first: NDArray[np.int64], count: NDArray[np.int64], n_bins: int) -> 
 
 def labels_of(videos: Iterable[Labelled]) -> Tensor:
     """[V] int64, −1 where there is none."""
-    return torch.tensor([UNLABELLED if video.label is None else video.label for video in videos])
+    labels = [UNLABELLED if video.label is None else video.label for video in videos]
+    return torch.tensor(labels, dtype=torch.int64)

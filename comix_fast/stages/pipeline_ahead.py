@@ -18,7 +18,8 @@ Check = Callable[[], None]
 class Ahead(Generic[Job, Item]):
     """Runs `produce` on each job, `threads` jobs at a time; used in a `with`, at whose end no thread is left.
 
-    jobs: taken one by one, as threads become free, never more than threads + 1 ahead of what has been asked for.
+    jobs: taken one by one, as threads become free, never more than threads + 1 ahead of what has been asked for, or
+    `ahead` where that is more.
     produce: gives the items of a job, one after another; what it raises reaches whoever takes the job's items.
     held: items of one job that may wait to be taken.
     """
@@ -30,11 +31,12 @@ class Ahead(Generic[Job, Item]):
         threads: int,
         held: int,
         name: str = "comix-decode",
+        ahead: int = 0,
     ) -> None:
         self._jobs = iter(jobs)
         self._produce = produce
         self._held = held
-        self._order: Channel[tuple[Job, Channel[Item]]] = Channel(threads + 1)
+        self._order: Channel[tuple[Job, Channel[Item]]] = Channel(max(threads + 1, ahead))
         self._taking = threading.Lock()
         self._listing = threading.Lock()
         self._lanes: set[Channel[Item]] = set()

@@ -129,6 +129,9 @@ def _head_spaces(cache: FeatureCache, banks: Banks, run: RunFolder, seed: int) -
     theirs["classes"] = run.meta["dataset"]["classes"]["names"]
     files = run.seed(seed)
     kept, fitting = [head for head in HEADS if files.head_path(head).exists()], heads_on(cache, run, files)
+    if not run.meta["cache_key"]:
+        # What a run from frames, or an imported one, has seen is no part of this cache: only its classes are.
+        ours, theirs = ({"classes": lists["classes"]} for lists in (ours, theirs))
     if (kept and not fitting) or ours != theirs:
         whose = f"it was adapted from {run.meta['cache']}" if run.meta["cache"] else "it has a backbone of its own"
         raise RunError(

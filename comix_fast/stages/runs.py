@@ -109,11 +109,6 @@ class SeedFolder:
         """Where the backbone that was trained with a head is kept; absent where the backbone was frozen."""
         return self.root / f"{name}.backbone.safetensors"
 
-    @property
-    def final(self) -> str:
-        """The head to use: last where there is one, else source-only, which is all that some recipes make."""
-        return LAST if self.head_path(LAST).exists() else SOURCE_ONLY
-
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl; a last line cut short by a kill is left out."""
         path = self.root / METRICS
@@ -190,6 +185,26 @@ class RunFolder:
     def seed(self, seed: int) -> SeedFolder:
         """The folder of one seed; made when something is written to it."""
         return SeedFolder(self.root / f"seed-{seed}")
+
+    @property
+    def result(self) -> str:
+        """The head that is the run's result: last, or source-only where the recipe makes no other."""
+        return LAST if self.recipe.adapts else SOURCE_ONLY
+
+    def final(self, seed: int) -> str:
+        """The result's name, once a seed has it.
+
+        Raises RunError if that is not there yet, so that nobody takes what a run began with for what it came to.
+        """
+        name = self.result
+        if self.seed(seed).head_path(name).exists():
+            return name
+        done = [other for other in self.recipe.seed_list if self.seed(other).head_path(name).exists()]
+        there = f"finished seeds: {', '.join(map(str, done))}; or " if done else ""
+        raise RunError(
+            f"seed {seed} of {self.root} is not finished: it has no {name} head",
+            hint=f"{there}finish it with the command that began it, or name a head that is there",
+        )
 
     @property
     def features(self) -> dict[str, Any]:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from comix_fast.cache.format import SURVEYS
 from comix_fast.cache.surveys import Surveys
 from comix_fast.cache.writer import CacheWriter
 from comix_fast.console import Reporter
 from comix_fast.datasets import Dataset, Video
 from comix_fast.errors import DatasetError, RunError, VideoError, first_few
-from comix_fast.files import write_json
+from comix_fast.files import remove_partial, write_json
 from comix_fast.stages.runs import read_json
 from comix_fast.stages.survey import content_bytes, survey
 from comix_fast.training.recipe import VideoRecipe
@@ -81,6 +82,7 @@ def surveyed(
     can be read, or one of them has changed.
     """
     writer = CacheWriter(root, {"size": recipe.size, "decoder": dict(recipe.decoder), "backgrounds": backgrounds})
+    remove_partial(root / SURVEYS)
     before = Surveys(root, writer.key)
     _require_unchanged(root, before, listed)
     known = {video.id for group in _groups(listed) for video in group}

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
+from comix_fast.backbones.backbone import exactly
 from comix_fast.backbones.trainable import TrainableBackbone
 from comix_fast.errors import ComixError, RunError
 from comix_fast.stages.pooling import temporal_statistics
@@ -58,7 +59,7 @@ class Taken:
 
 
 class Computing:
-    """Features of a backbone that is frozen: the same as a cache has, before its rounding to float16.
+    """Features of a backbone that is frozen: the numbers that a cache has, rounded to float16 as they are there.
 
     open_frames: opens the decoding of the iterations from one on. statistics: of clips over time, where the head takes
     these. part_clips: how many clips go through the backbone together.
@@ -118,8 +119,9 @@ class Computing:
     def _features(self, clips: list[Clip[Any]]) -> Tensor:
         with torch.inference_mode():
             found = [self._backbone(self._scaled(part)) for part in self._filled_parts(clips)]
-            # Copied out of inference mode: the head keeps its inputs for the way back.
-            features = torch.cat(found)[: len(clips)]
+            # Training in its first iterations may make much of the smallest difference to a cache.
+            features = torch.cat(found)[: len(clips)].half().float()
+        # Copied out of inference mode: the head keeps its inputs for the way back.
         return features.clone()
 
     def _filled_parts(self, clips: list[Clip[Any]]) -> Iterator[list[Clip[Any]]]:
@@ -197,10 +199,11 @@ class Learning(Computing):
         size = self._part_clips
         parts = [Part(clips[first : first + size]) for first in range(0, len(clips), size)]
         found = []
-        with self._network.statistics.counting(), torch.set_grad_enabled(self._keeps):
+        with torch.set_grad_enabled(self._keeps):
             for part in parts:
                 maps = self._network.before(self._scaled(part.clips))
-                features = self._network.after(maps)
+                with self._network.statistics.counting():
+                    features = self._network.after(maps)
                 part.maps = maps if self._network.has_frozen_parts else None
                 part.features = features if self._keeps else None
                 found.append(features.detach())
@@ -215,7 +218,8 @@ class Learning(Computing):
         """See Upstream: back through the backbone, and its update."""
         super().learn(iteration, gradients)
         try:
-            with self._network.statistics.resting():
+            # The way back chooses its algorithms when it is gone, not when it was laid out.
+            with self._network.statistics.resting(), exactly(self._device):
                 self._back()
         except torch.OutOfMemoryError as error:
             raise _too_large(error) from error

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from comix_fast.backbones import i3d_jax
@@ -26,10 +25,12 @@ class TinyNet(VideoNetwork):
         self.body = nn.Sequential(nn.Conv3d(3, 4, 3, bias=False), nn.BatchNorm3d(4), nn.ReLU())
         self.logits = nn.Linear(4, 3)
 
-    def forward(self, clips: Tensor) -> Tensor:
-        weight = next(self.body.parameters())
-        x: Tensor = self.body(clips.to(weight.dtype))
-        return F.adaptive_avg_pool3d(x.float(), 1).flatten(1)
+    def part_names(self) -> Sequence[str]:
+        return ("body",)
+
+    def part(self, name: str, x: Tensor) -> Tensor:
+        maps: Tensor = self.get_submodule(name)(x.to(next(self.body.parameters()).dtype))
+        return maps
 
     def classify(self, features: Tensor) -> Tensor:
         logits: Tensor = self.logits(features)

@@ -55,23 +55,26 @@ def test_a_run_stands_for_the_final_head_of_its_first_seed(tmp_path: Path) -> No
     run = make_run(tmp_path / "r", seed=3)
     for seed in (3, 4):
         keep(run, seed, "source-only")
-    assert resolve_weights(str(run.root)) == str(run.root / "seed-3/source-only.backbone.safetensors")
-    assert resolve_weights(f"{run.root}/") == str(run.root / "seed-3/source-only.backbone.safetensors")
-    keep(run, 4, "last")
-    assert resolve_weights(str(run.root)).endswith("seed-3/source-only.backbone.safetensors")
+    # What it began its adaptation with is not what it came to.
+    with pytest.raises(RunError, match=r"seed 3 of .* is not finished: it has no last head"):
+        resolve_weights(str(run.root))
+    for seed in (3, 4):
+        keep(run, seed, "last")
+    assert resolve_weights(str(run.root)) == str(run.root / "seed-3/last.backbone.safetensors")
+    assert resolve_weights(f"{run.root}/") == str(run.root / "seed-3/last.backbone.safetensors")
     assert resolve_weights(str(run.root / "seed-4")) == str(run.root / "seed-4/last.backbone.safetensors")
 
 
 def test_seeds_that_are_not_there(tmp_path: Path) -> None:
     run = make_run(tmp_path / "r")
-    with pytest.raises(RunError, match=r"seed-0 holds no head that is finished") as caught:
+    with pytest.raises(RunError, match=r"seed 0 of .* is not finished") as caught:
         resolve_weights(str(run.root))
-    assert "finish the run" in caught.value.hint
+    assert "finish it with the command" in caught.value.hint
     keep(run, 1, "last")
-    with pytest.raises(RunError, match="seed-0 holds no head") as caught:
+    with pytest.raises(RunError, match=r"seed 0 of .* is not finished") as caught:
         resolve_weights(str(run.root))
-    assert caught.value.hint == "finished: seed-1"
-    with pytest.raises(RunError, match="seed-7 holds no head"):
+    assert "finished seeds: 1" in caught.value.hint
+    with pytest.raises(RunError, match=r"seed 7 of .* is not finished"):
         resolve_weights(str(run.root / "seed-7"))
 
 

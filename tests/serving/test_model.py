@@ -219,7 +219,7 @@ def test_a_run_can_name_no_file_of_this_machine(made: Extracted, copied: Callabl
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"seed": 3}, r"(?s)has no head 'source-only' of seed 3.*it has seed 0: source-only, last, selected"),
+        ({"seed": 3}, r"(?s)has no head 'last' of seed 3.*it has seed 0: source-only, last, selected"),
         ({"head": "../last"}, "there is no head '../last'"),
         ({"domain": "elsewhere"}, "there is no domain 'elsewhere'"),
         ({"device": "tpu"}, "no device tpu here"),
@@ -238,7 +238,7 @@ def test_unknown_unfinished_and_headless_runs_are_refused(
     run = copied()
     for path in (run / "seed-0").glob("*.safetensors"):
         path.unlink()
-    with pytest.raises(RunError, match=r"(?s)has no head 'source-only' of seed 0.*unfinished"):
+    with pytest.raises(RunError, match=r"(?s)has no head 'last' of seed 0.*unfinished"):
         load(run)
     meta = json.loads((run / "run.json").read_text())
     meta["recipe"]["method"] = "target-supervised"

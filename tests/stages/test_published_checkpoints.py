@@ -128,7 +128,7 @@ def test_a_run_answers_as_the_published_head(
     done = import_run(published, SEVEN, engine, tmp_path / "runs" / "r")
     assert done.head == "source-only"
     run = RunFolder(tmp_path / "runs" / "r")
-    assert run.seed(0).final == "source-only"
+    assert run.final(0) == "source-only"
     norm = run.load_norms()["target"]
     loaded = run.load_head(0, "source-only")
     with torch.inference_mode():
