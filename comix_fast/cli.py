@@ -23,13 +23,16 @@ from comix_fast.options import (
     DecoderName,
     Device,
     Json,
+    MaxMinutes,
     MemoryOption,
     Precision,
     Preset,
     Quiet,
     Threads,
     Weights,
+    require_resumable,
     takes_adapt_options,
+    typed_options,
 )
 from comix_fast.version import __version__
 
@@ -171,7 +174,16 @@ def extract(
 @app.command(epilog="Example: comix adapt --from-cache cache/ut --seeds 10 --iterations 2000")
 @takes_adapt_options
 def adapt(
-    from_cache: CacheFolder,
+    context: typer.Context,
+    from_cache: Annotated[Path | None, typer.Option(help="A cache that `comix extract` made.")] = None,
+    from_run: Annotated[
+        Path | None,
+        typer.Option(help="Begin with this run's head and norms, on a cache of its backbone's features."),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Go on with this run as it was begun; no option that decides a result goes with it."),
+    ] = None,
     preset: Preset = None,
     name: Annotated[str | None, typer.Option(help="The run's name. Default: after the cache and the recipe.")] = None,
     runs: Annotated[Path, typer.Option(help="The folder of runs.")] = Path("runs"),
@@ -193,6 +205,7 @@ def adapt(
     device: Device = "auto",
     memory: MemoryOption = "auto",
     threads: Threads = None,
+    max_minutes: MaxMinutes = None,
     quiet: Quiet = False,
     as_json: Json = False,
     **options: Any,
@@ -200,20 +213,34 @@ def adapt(
     """Stage two: warm-start a head on the source, adapt it to the target, measure.
 
     Target labels, where there are any, measure and never train or select. An interrupted run goes on when the
-    same command is given again.
+    same command is given again, or with --resume RUN.
     """
     from comix_fast.commands import adapt as command
 
+    reporter = Terminal(quiet)
+    if resume is not None:
+        typed = typed_options(context)
+        require_resumable(typed, ("device", "memory", "threads", "max_minutes", "quiet", "as_json"))
+        place = device if "device" in typed else None
+        done, cache = command.resume(
+            resume, threads=threads, device=place, memory=memory, reporter=reporter, max_minutes=max_minutes
+        )
+        print_answer(command.to_json(done), as_json, command.closing(done, cache))
+        return
+    if from_cache is None:
+        raise ComixError("adapt needs a cache or a run to go on with", hint="give --from-cache CACHE, or --resume RUN")
+    changes = options
+    if from_run is not None:
+        changes = command.begun_with(from_run, options, ablation=ablation, target_supervised=target_supervised)
     recipe = command.choose_recipe(
         preset,
-        options,
+        changes,
         bgm=bgm,
         tpl=tpl,
         source_only=source_only,
         target_supervised=target_supervised,
         ablation=ablation,
     )
-    reporter = Terminal(quiet)
     for remark in command.remarks(preset, options, recipe):
         reporter.warn(remark)
     done = command.run(
@@ -226,6 +253,8 @@ def adapt(
         device=device,
         memory=memory,
         reporter=reporter,
+        from_run=from_run,
+        max_minutes=max_minutes,
     )
     print_answer(command.to_json(done), as_json, command.closing(done, from_cache))
 
@@ -245,6 +274,7 @@ def sweep(
     threads: Threads = None,
     device: Device = "auto",
     memory: MemoryOption = "auto",
+    max_minutes: MaxMinutes = None,
     quiet: Quiet = False,
     as_json: Json = False,
     **options: Any,
@@ -271,6 +301,7 @@ def sweep(
         device=device,
         memory=memory,
         reporter=reporter,
+        max_minutes=max_minutes,
     )
     print_answer(command.to_json(done), as_json, command.closing(done, from_cache))
     if done.lost:
@@ -298,6 +329,7 @@ def compare(
     threads: Threads = None,
     device: Device = "auto",
     memory: MemoryOption = "auto",
+    max_minutes: MaxMinutes = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -319,6 +351,7 @@ def compare(
         device=device,
         memory=memory,
         reporter=Terminal(quiet),
+        max_minutes=max_minutes,
     )
     print_answer(command.to_json(done), as_json, command.closing(done))
     if done.lost:

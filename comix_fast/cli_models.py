@@ -14,11 +14,14 @@ from comix_fast.options import (
     DecoderName,
     Device,
     Json,
+    MaxMinutes,
     Quiet,
     Threads,
     Weights,
     adapt_options,
+    require_resumable,
     takes_options,
+    typed_options,
 )
 from comix_fast.presets import END_TO_END, train_preset
 
@@ -37,6 +40,10 @@ OF_ADAPTATION = (
     "select_by",
 )
 """Fields of the recipe that a warm-start has no use for."""
+
+OF_MACHINE = ("device", "devices", "threads", "decoder", "graphs", "checkpoint_activations", "save_every", "keep")
+"""Options that go with --resume too; without them they are as the run was begun."""
+OF_SESSION = ("max_minutes", "quiet", "as_json")
 
 DatasetFile = Annotated[Path | None, typer.Argument(help="The dataset's TOML file.")]
 Source = Annotated[Path | None, typer.Option(help="Folder of class folders: the labelled source.")]
@@ -84,9 +91,6 @@ Checkpointing = Annotated[
 Devices = Annotated[int, typer.Option(min=1, help="Processes that share each iteration, a GPU each on CUDA.")]
 SaveEvery = Annotated[int, typer.Option(min=1, help="Iterations between checkpoints.")]
 Keep = Annotated[int, typer.Option(min=1, help="Checkpoints kept.")]
-MaxMinutes = Annotated[
-    float | None, typer.Option(min=0, help="Stop after so many minutes, saved, with exit code 75: for queues.")
-]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -100,6 +104,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def finetune(
+    context: typer.Context,
     dataset: DatasetFile = None,
     source: Source = None,
     target: Target = None,
@@ -146,10 +151,11 @@ def finetune(
         device, devices, threads, decoder, graphs, checkpoint_activations, save_every, keep, max_minutes
     )
     recipe = train_preset(preset).with_changes({"method": "source-only"})
-    _run("finetune", where, recipe, chosen, machine, from_run, resume, name, runs, options, quiet, as_json)
+    _run(context, where, recipe, chosen, machine, from_run, resume, name, runs, options, quiet, as_json)
 
 
 def train(
+    context: typer.Context,
     dataset: DatasetFile = None,
     source: Source = None,
     target: Target = None,
@@ -209,11 +215,11 @@ def train(
         raise ComixError("--no-tpl and --lambda-tpl contradict each other")
     changes = options | ({} if bgm else {"mixing": False}) | ({} if tpl else {"lambda_tpl": 0.0})
     recipe = train_preset(preset)
-    _run("train", where, recipe, chosen, machine, from_run, resume, name, runs, changes, quiet, as_json)
+    _run(context, where, recipe, chosen, machine, from_run, resume, name, runs, changes, quiet, as_json)
 
 
 def _run(
-    kind: str,
+    context: typer.Context,
     where: Any,
     recipe: Any,
     backbone: Any,
@@ -230,16 +236,15 @@ def _run(
     from comix_fast.commands import train as command
     from comix_fast.stages.runs import RunFolder
 
+    kind = context.command.name or "train"
     if resume is not None:
-        plain = (where, backbone, from_run, name) == (command.Where(), command.Backbone(), None, None)
-        if not plain or any(value is not None for value in options.values()):
-            raise ComixError(
-                "--resume takes the run as it was begun", hint="leave out the other options, but those of the machine"
-            )
+        typed = typed_options(context)
+        require_resumable(typed, (*OF_MACHINE, *OF_SESSION))
         asked, root = command.Asked.of_run(RunFolder(resume)), resume
+        machine = machine.as_begun(RunFolder(resume), typed)
     else:
         asked = command.new(where, recipe, backbone, from_run, options)
         root = command.root_of(asked, kind, runs, name)
-    done = command.run(asked, root, machine, Terminal(quiet))
+    done = command.run(asked, root, machine, Terminal(quiet), kind)
     if done is not None:
         print_answer(command.to_json(done), as_json, command.closing(done))

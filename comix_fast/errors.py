@@ -49,10 +49,14 @@ class RunError(ComixError):
 
 
 class OutOfTime(ComixError):  # noqa: N818 - nothing went wrong
-    """The time given is over. Nothing is wrong: what is done is saved, and the same command goes on from there."""
+    """The time given is over. Nothing is wrong: what is done is saved, and the same command goes on from there.
 
-    def __init__(self, message: str = "the time given is over; what is done is saved") -> None:
-        super().__init__(message, hint="the same command goes on from there")
+    command: what to type to go on, where there is something shorter.
+    """
+
+    def __init__(self, command: str = "") -> None:
+        hint = f"go on with: {command}" if command else "the same command goes on from there"
+        super().__init__("the time given is over; what is done is saved", hint=hint)
 
 
 class ShapeError(ComixError, ValueError):

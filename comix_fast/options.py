@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, cast
 import typer
 
 from comix_fast.config import AdaptRecipe
+from comix_fast.errors import ComixError
 from comix_fast.presets import RECOMMENDED
 
 CacheFolder = Annotated[Path, typer.Option(help="A cache that `comix extract` made.")]
@@ -49,6 +50,9 @@ MemoryOption = Annotated[
 Preset = Annotated[
     str | None,
     typer.Option(help="recommended, or a published form: ucf-hmdb-published, jester-published, epic-published."),
+]
+MaxMinutes = Annotated[
+    float | None, typer.Option(min=0, help="Stop after so many minutes, saved, with exit code 75: for queues.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Results and warnings only.")]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")]
@@ -110,6 +114,23 @@ def adapt_options(defaults: AdaptRecipe = RECOMMENDED, without: Collection[str] 
         annotation: Any = cast(Any, Annotated)[kind | None, option]
         found.append(inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation))
     return found
+
+
+def typed_options(context: typer.Context) -> dict[str, str]:
+    """What was given on the command line: the names of parameters, and how they are spelt there."""
+    found = {}
+    for one in context.command.params:
+        source = context.get_parameter_source(one.name or "")
+        if one.name and source is not None and source.name == "COMMANDLINE":
+            spelt = [*one.opts, *one.secondary_opts]
+            found[one.name] = "/".join(spelt) if spelt[0].startswith("-") else one.name.upper()
+    return found
+
+
+def require_resumable(typed: Mapping[str, str], free: Collection[str]) -> None:
+    """Raises ComixError if something that decides a result goes with --resume. free: names of what does not."""
+    if more := [spelt for name, spelt in typed.items() if name not in ("resume", *free)]:
+        raise ComixError(f"--resume takes the run as it was begun, so it goes without {', '.join(more)}")
 
 
 def takes_adapt_options(command: Callable[..., None]) -> Callable[..., None]:

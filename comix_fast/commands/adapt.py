@@ -12,16 +12,20 @@ from rich.text import Text
 
 from comix_fast.cache import FeatureCache
 from comix_fast.cache.reader import DOMAINS, SPLITS
+from comix_fast.commands.from_run import require_same_classes, with_head_of
 from comix_fast.commands.machine import choose_device, set_threads
 from comix_fast.config import AdaptRecipe, digest
 from comix_fast.console import Reporter
-from comix_fast.errors import ComixError
+from comix_fast.errors import CacheError, ComixError, OutOfTime, RunError
 from comix_fast.presets import ADAPT_PRESETS, adapt_preset
 from comix_fast.stages import ablation as ablation_stage
 from comix_fast.stages import adapt as stage
 from comix_fast.stages import runs as run_files
 from comix_fast.stages.bank import MemoryUse
+from comix_fast.stages.belonging import backbone_sha256
 from comix_fast.stages.runs import RunFolder
+from comix_fast.stages.start import Start, handed_on, start_of
+from comix_fast.stages.stopping import Stop
 from comix_fast.tables import accuracy_table
 from comix_fast.unread import unread
 
@@ -84,11 +88,19 @@ def run(
     device: str,
     memory: MemoryUse,
     reporter: Reporter,
+    from_run: Path | None = None,
+    max_minutes: float | None = None,
 ) -> list[RunFolder]:
-    """One run, or the runs of an ablation."""
+    """One run, or the runs of an ablation.
+
+    from_run: the run whose head it begins with. max_minutes: how long it may take; raises OutOfTime then.
+    """
+    stop = Stop(max_minutes)
     set_threads(threads)
     cache = opened(cache_path, reporter)
-    root = runs / run_name(name, recipe, cache, "ablation" if ablation else "")
+    start = None if from_run is None else _start(recipe, cache, from_run, reporter)
+    more = None if start is None else {"start": start.sha256}
+    root = runs / run_name(name, recipe, cache, "ablation" if ablation else "", more)
     reporter.say(f"run {root}")
     place = choose_device(device)
     if ablation:
@@ -102,8 +114,102 @@ def run(
                 "--ablation runs every part itself",
                 hint="leave out the options that switch parts off, or take a published preset",
             )
-        return ablation_stage.run(recipe, cache, root, reporter=reporter, device=place, memory=memory)
-    return [stage.run(recipe, cache, root, reporter=reporter, device=place, memory=memory)]
+        return ablation_stage.run(recipe, cache, root, reporter=reporter, device=place, memory=memory, stop=stop)
+    return [_one(recipe, cache, root, from_run, start, reporter=reporter, device=place, memory=memory, stop=stop)]
+
+
+def resume(
+    root: Path,
+    *,
+    threads: int | None,
+    device: str | None,
+    memory: MemoryUse,
+    reporter: Reporter,
+    max_minutes: float | None = None,
+) -> tuple[list[RunFolder], Path]:
+    """Goes on with a run as run.json has it; returns it in a list, and its cache. device: None takes the run's.
+
+    Raises RunError for a run that another command has to go on with.
+    """
+    stop = Stop(max_minutes)
+    set_threads(threads)
+    run = RunFolder(root)
+    _require_adapted(run)
+    cache = opened(Path(run.meta["cache"]), reporter)
+    from_run = Path(run.meta["from_run"]) if "from_run" in run.meta else None
+    start = None if from_run is None else _start(run.recipe, cache, from_run, reporter)
+    reporter.say(f"run {root}")
+    place = choose_device(device or str(run.meta.get("device", "cpu")))
+    done = _one(run.recipe, cache, root, from_run, start, reporter=reporter, device=place, memory=memory, stop=stop)
+    return [done], cache.path
+
+
+def _one(
+    recipe: AdaptRecipe, cache: FeatureCache, root: Path, from_run: Path | None, start: Start | None, **where: Any
+) -> RunFolder:
+    kept = None if from_run is None else {"from_run": str(from_run.resolve())}
+    try:
+        return stage.run(recipe, cache, root, start=start, kept=kept, **where)
+    except OutOfTime as stopped:
+        raise OutOfTime(f"comix adapt --resume {shlex.quote(str(root))}") from stopped
+
+
+def _require_adapted(run: RunFolder) -> None:
+    """Raises RunError unless `comix adapt` has begun this run, and it alone."""
+    if "video" in run.meta:
+        raise RunError(
+            f"{run.root} was made by comix finetune or comix train",
+            hint=f"go on with comix train --resume {shlex.quote(str(run.root))}",
+        )
+    if not run.meta["cache"]:
+        raise RunError(f"{run.root} was imported: there is nothing to go on with")
+    if "together" in run.meta:
+        raise RunError(
+            f"{run.root} is one of {run.meta['together']:,} runs that train together",
+            hint="give the command again that began them: comix adapt --ablation, comix sweep or comix compare",
+        )
+
+
+def begun_with(
+    from_run: Path, options: Mapping[str, Any], *, ablation: bool, target_supervised: bool
+) -> dict[str, Any]:
+    """Options of the recipe as typed, and those that the head of a run brings; no warm-start unless one was typed.
+
+    Raises ComixError for options that contradict it.
+    """
+    if ablation or target_supervised:
+        option = "--ablation" if ablation else "--target-supervised"
+        raise ComixError(f"--from-run and {option} contradict each other: the bound draws heads of its own")
+    changes = with_head_of(RunFolder(from_run), options)
+    return changes | ({"warmstart_iterations": 0} if changes.get("warmstart_iterations") is None else {})
+
+
+def _start(recipe: AdaptRecipe, cache: FeatureCache, from_run: Path, reporter: Reporter) -> Start:
+    """What a run hands on to one on this cache.
+
+    Raises ComixError if the head tells other classes apart, CacheError if the cache's features are of another backbone.
+    """
+    run = RunFolder(from_run)
+    start, (files, head) = start_of(run), handed_on(run)
+    require_same_classes(run, cache.classes, str(cache.path))
+    own = backbone_sha256(run, files, head)
+    theirs = str(cache.recipe["backbone"]["weights_sha256"])
+    if own != theirs:
+        raise CacheError(
+            f"the head of {from_run} takes features of another backbone than {cache.path} holds",
+            [f"the run's weights: sha256 {own}", f"the cache's: sha256 {theirs}"],
+            hint=f"extract again with --weights {shlex.quote(str(from_run))}"
+            if files.backbone_path(head).exists()
+            else "extract again with the weights that the run's own cache was made with",
+        )
+    names = tuple(str(run.meta[domain]) for domain in DOMAINS)
+    here = tuple(cache.names[domain] for domain in (DOMAINS[::-1] if recipe.reverse else DOMAINS))
+    if recipe.feature_norm == "domain" and names != here:
+        theirs, ours = " → ".join(names), " → ".join(here)
+        reporter.warn(f"{from_run} was for {theirs}, this is {ours}: features are standardised as they were there")
+    if recipe.warmstart_iterations == 0 and not recipe.adapts:
+        reporter.warn("nothing is trained, only measured: give a λ, a --method or --warmstart-iterations")
+    return start
 
 
 def opened(path: Path, reporter: Reporter) -> FeatureCache:

@@ -18,6 +18,7 @@ from comix_fast.stages import compare as stage
 from comix_fast.stages.bank import MemoryUse
 from comix_fast.stages.compare import Compared
 from comix_fast.stages.compared import OURS, PUBLISHED, Method, Schedule
+from comix_fast.stages.stopping import Stop
 
 
 def run(
@@ -31,8 +32,13 @@ def run(
     device: str,
     memory: MemoryUse,
     reporter: Reporter,
+    max_minutes: float | None = None,
 ) -> Compared:
-    """The methods on one cache. Methods and seeds do not name the folder, so more of either are added to it."""
+    """The methods on one cache. Methods and seeds do not name the folder, so more of either are added to it.
+
+    max_minutes: how long it may take; raises OutOfTime then.
+    """
+    stop = Stop(max_minutes)
     set_threads(threads)
     place = choose_device(device)
     # Before anything is opened: values no run can have.
@@ -41,7 +47,7 @@ def run(
     other = {key: value for key, value in published.to_json().items() if key not in ("seed", "seeds")}
     root = runs / run_name(name, ours, cache, "compare", other)
     reporter.say(f"comparison {root}")
-    return stage.run(methods, schedule, cache, root, reporter=reporter, device=place, memory=memory)
+    return stage.run(methods, schedule, cache, root, reporter=reporter, device=place, memory=memory, stop=stop)
 
 
 def to_json(compared: Compared) -> dict[str, Any]:

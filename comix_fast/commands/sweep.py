@@ -15,6 +15,7 @@ from comix_fast.config import AdaptRecipe
 from comix_fast.console import Reporter
 from comix_fast.stages import sweep as stage
 from comix_fast.stages.bank import MemoryUse
+from comix_fast.stages.stopping import Stop
 from comix_fast.stages.sweep import Grid, Swept
 from comix_fast.tables import sweep_table
 
@@ -30,14 +31,17 @@ def run(
     device: str,
     memory: MemoryUse,
     reporter: Reporter,
+    max_minutes: float | None = None,
 ) -> Swept:
-    """Every point of the grid on one cache."""
+    """Every point of the grid on one cache. max_minutes: how long it may take; raises OutOfTime then."""
+    stop = Stop(max_minutes)
     set_threads(threads)
     cache = opened(cache_path, reporter)
     varied = {field: list(values) for field, values in grid.items()}
     root = runs / run_name(name, recipe, cache, "sweep", varied)
     reporter.say(f"sweep {root}")
-    return stage.run(recipe, grid, cache, root, reporter=reporter, device=choose_device(device), memory=memory)
+    place = choose_device(device)
+    return stage.run(recipe, grid, cache, root, reporter=reporter, device=place, memory=memory, stop=stop)
 
 
 def to_json(swept: Swept) -> dict[str, Any]:

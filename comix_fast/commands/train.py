@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,22 +14,25 @@ from rich.text import Text
 
 from comix_fast.backbones import load_backbone
 from comix_fast.backbones.precision import Precision, has_bf16_units
+from comix_fast.backbones.registry import CLIP_SIZE
 from comix_fast.backbones.trainable import BatchNorm, TrainableBackbone
 from comix_fast.commands.adapt import plain_name, results
 from comix_fast.commands.extract import choose_dataset, default_out
+from comix_fast.commands.from_run import require_same_classes, with_head_of
 from comix_fast.commands.machine import choose_device, set_threads
 from comix_fast.commands.weights_of_run import resolve_weights
 from comix_fast.config import AdaptRecipe, digest
 from comix_fast.console import Reporter, Silent
 from comix_fast.datasets import Dataset
-from comix_fast.errors import ComixError, RunError
+from comix_fast.errors import ComixError, OutOfTime, RunError
 from comix_fast.stages.runs import RunFolder
+from comix_fast.stages.start import handed_on, start_of
 from comix_fast.stages.stopping import Stop
 from comix_fast.tables import accuracy_table
-from comix_fast.training.processes import Processes, launch
+from comix_fast.training.processes import Processes, launch, share_of
 from comix_fast.training.recipe import Graphs, VideoRecipe
 from comix_fast.training.road import Network
-from comix_fast.training.train import Engine, Start
+from comix_fast.training.train import Engine
 from comix_fast.training.train import run as train
 from comix_fast.video import choose_decoder
 
@@ -92,30 +95,40 @@ class Backbone:
 
 @dataclass(frozen=True)
 class Machine:
-    """What computes and how often it is saved, as typed."""
+    """What computes and how often it is saved, as typed. max_minutes: of this session alone."""
 
     device: str = "auto"
     devices: int = 1
     threads: int | None = None
     decoder: str = "auto"
     graphs: Graphs = "recompute"
-    recomputes: bool = False
+    checkpoint_activations: bool = False
     save_every: int = 50
     keep: int = 2
     max_minutes: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """What a resumed run is computed with again, so that it goes on to the very bit."""
+        return {name: value for name, value in vars(self).items() if name != "max_minutes"}
+
+    def as_begun(self, run: RunFolder, typed: Collection[str]) -> Machine:
+        """This, with what it has not been given by an option as the run was begun with. typed: names of options."""
+        kept = {name: value for name, value in run.meta["asked"].get("machine", {}).items() if name not in typed}
+        return replace(self, **kept)
 
 
 class SharedStop(Stop):
     """Stops all processes at the same iteration: when the first one's time is over."""
 
-    def __init__(self, minutes: float | None, processes: Processes) -> None:
-        super().__init__(minutes)
-        self._processes, self._limited = processes, minutes is not None
+    def __init__(self, first: Stop, processes: Processes) -> None:
+        """first: what limits the first process."""
+        super().__init__()
+        self._first, self._processes = first, processes
 
     @property
     def out_of_time(self) -> bool:
         """See Stop."""
-        return self._limited and self._processes.agree(super().out_of_time)
+        return self._processes.agree(self._first.out_of_time)
 
 
 @dataclass(frozen=True)
@@ -153,15 +166,7 @@ def new(
         weights = resolve_weights(backbone.weights)
         return Asked(where, recipe.with_changes(changes), replace(backbone, weights=str(_whole(weights))))
     run = RunFolder(from_run)
-    of_head = ("head", "statistics", "hidden_dim", "feature_norm")
-    for name in of_head:
-        if changes.get(name) not in (None, getattr(run.recipe, name)):
-            raise ComixError(
-                f"--{name.replace('_', '-')} {changes[name]} contradicts --from-run: its head has "
-                f"{getattr(run.recipe, name)}",
-                hint="leave it out, or begin with another run",
-            )
-    recipe = recipe.with_changes({**changes, **{name: getattr(run.recipe, name) for name in of_head}})
+    recipe = recipe.with_changes(with_head_of(run, changes))
     name, weights = _backbone_of(run, backbone)
     return Asked(where, recipe, replace(backbone, name=name, weights=str(_whole(weights))), from_run)
 
@@ -173,9 +178,9 @@ def _whole(weights: str) -> str | Path:
 
 def _backbone_of(run: RunFolder, typed: Backbone) -> tuple[str, str]:
     """Name and weights of the backbone whose features a run's head takes."""
-    seed, features = run.seed(run.recipe.seed), run.features["backbone"]
-    if seed.backbone_path(seed.final).exists():
-        return str(features["name"]), str(seed.backbone_path(seed.final))
+    (files, head), features = handed_on(run), run.features["backbone"]
+    if files.backbone_path(head).exists():
+        return str(features["name"]), str(files.backbone_path(head))
     if features["weights"] != "file":
         return str(features["name"]), str(features["weights"])
     if typed.weights == Backbone().weights:
@@ -194,57 +199,68 @@ def root_of(asked: Asked, kind: str, runs: Path, name: str | None) -> Path:
     return runs / f"{default_out(asked.where.dataset()).name}-{kind}-{digest([recipe, asked.to_json()])[:8]}"
 
 
-def run(asked: Asked, root: Path, machine: Machine, reporter: Reporter) -> RunFolder | None:
+def run(asked: Asked, root: Path, machine: Machine, reporter: Reporter, kind: str = "train") -> RunFolder | None:
     """Begins the run at `root`, or goes on with it; None in all processes but the first.
 
-    Raises OutOfTime when the time given is over.
+    kind: the command as typed. Raises OutOfTime, which says how to go on, when the time given is over.
     """
-    set_threads(machine.threads)
-    processes, device = launch(machine.devices, choose_device(machine.device))
-    stop = SharedStop(machine.max_minutes, processes)
-    reporter = reporter if processes.rank == 0 else Silent()
+    limit = Stop(machine.max_minutes)
+    share_of(asked.recipe.batch_size, 0, machine.devices)
     dataset, decoder = asked.where.dataset(), choose_decoder(machine.decoder)
-    precision = _precision(asked.backbone.precision, device)
-    network = _network(asked.backbone, precision, device, machine.recomputes)
-    video = VideoRecipe(
-        backbone={"name": network.name, "weights": network.weights_name, "sha256": network.weights_sha256},
-        decoder={"name": decoder.name, "version": decoder.version},
-        precision=precision,
-        lr=asked.backbone.lr,
-        batch_norm=asked.backbone.batch_norm,
-        freeze=asked.backbone.freeze,
-        train_from=asked.backbone.train_from,
-        bins=asked.backbone.clips,
-        mixes=asked.backbone.mixes,
-        micro_batch=asked.backbone.micro_batch,
-        processes=processes.count,
-        device=device.type,
-    )
+    if asked.from_run is not None:
+        require_same_classes(RunFolder(asked.from_run), dataset.classes, dataset.name)
+    try:
+        with launch(machine.devices, choose_device(machine.device), reporter.warn) as (processes, device):
+            set_threads(machine.threads)
+            stop = limit if machine.max_minutes is None else SharedStop(limit, processes)
+            threads = machine.threads or torch.get_num_threads()
+            engine = Engine(decoder, device, threads, processes, machine.graphs, machine.save_every, machine.keep)
+            heard = reporter if processes.rank == 0 else Silent()
+            done = _trained(asked, root, dataset, engine, machine, heard, stop)
+            return done if processes.rank == 0 else None
+    except OutOfTime as stopped:
+        raise OutOfTime(f"comix {kind} --resume {shlex.quote(str(root))}") from stopped
+
+
+def _trained(
+    asked: Asked, root: Path, dataset: Dataset, engine: Engine, machine: Machine, reporter: Reporter, stop: Stop
+) -> RunFolder:
+    """The run, with what is said before it."""
+    backbone, device = asked.backbone, engine.device
+    network = _network(backbone, _precision(backbone.precision, device), device, machine.checkpoint_activations)
+    video = _video_recipe(backbone, network, engine)
     reporter.say(f"run {root}")
     if network.warning:
         reporter.warn(network.warning)
     learns = "frozen" if video.freeze else f"trained from {video.train_from}" if video.train_from else "trained"
-    several = f", {processes.count} processes" if processes.count > 1 else ""
-    where = f"{precision} on {device.type}{several}; {decoder.name}"
+    several = f", {video.processes} processes" if video.processes > 1 else ""
+    where = f"{video.precision} on {device.type}{several}; {engine.decoder.name}"
     reporter.say(f"{network.name}, {network.weights_name} weights, {learns}, {where}")
     for note in dict.fromkeys((*dataset.notes, dataset.measured()[1])):
         reporter.say(note)
-    threads = machine.threads or torch.get_num_threads()
-    engine = Engine(decoder, device, threads, processes, machine.graphs, machine.save_every, machine.keep)
-    start = None if asked.from_run is None else _start(RunFolder(asked.from_run))
-    done = train(
-        asked.recipe,
-        video,
-        dataset,
-        root,
-        network,
-        engine,
-        reporter=reporter,
-        start=start,
-        stop=stop,
-        asked=asked.to_json(),
+    start = None if asked.from_run is None else start_of(RunFolder(asked.from_run))
+    kept = asked.to_json() | {"machine": machine.to_json()}
+    return train(
+        asked.recipe, video, dataset, root, network, engine, reporter=reporter, start=start, stop=stop, asked=kept
     )
-    return done if processes.rank == 0 else None
+
+
+def _video_recipe(backbone: Backbone, network: Network, engine: Engine) -> VideoRecipe:
+    return VideoRecipe(
+        backbone={"name": network.name, "weights": network.weights_name, "sha256": network.weights_sha256},
+        decoder={"name": engine.decoder.name, "version": engine.decoder.version},
+        precision=network.precision,
+        lr=backbone.lr,
+        batch_norm=backbone.batch_norm,
+        freeze=backbone.freeze,
+        train_from=backbone.train_from,
+        bins=backbone.clips,
+        mixes=backbone.mixes,
+        micro_batch=backbone.micro_batch,
+        processes=engine.processes.count,
+        device=engine.device.type,
+        size=CLIP_SIZE,
+    )
 
 
 def _precision(typed: str, device: torch.device) -> Precision:
@@ -265,13 +281,6 @@ def _network(backbone: Backbone, precision: Precision, device: torch.device, rec
         train_from=backbone.train_from,
         recomputes=recomputes,
     )
-
-
-def _start(run: RunFolder) -> Start:
-    """The head to use of a run's first seed."""
-    seed = run.recipe.seed
-    norms = run.load_norms()
-    return Start(run.load_head(seed, run.seed(seed).final), (norms["source"], norms["target"]))
 
 
 def to_json(done: RunFolder) -> Any:

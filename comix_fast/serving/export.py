@@ -92,7 +92,7 @@ def describe(model: AdaptedModel, part: Part) -> dict[str, Any]:
     """What a file says of itself, as JSON values: enough to prepare its input and to read its output."""
     features, recipe = model.run.features, model.run.recipe
     backbone = model.backbone
-    on_clips = not model.classifier.statistics
+    taken = "all candidates" if model.run.takes_every_clip else "the first of each bin"
     fewest = {"fewest_clips": FEWEST_CLIPS} if "clips" in part.free.values() else {}
     return {
         "form": EXPORT_FORM,
@@ -108,7 +108,7 @@ def describe(model: AdaptedModel, part: Part) -> dict[str, Any]:
         "outputs": list(part.gives),
         "classes": list(model.classes),
         "preprocessing": features["preprocessing"],
-        "clips": {**features["clips"], "taken": "the first of each bin" if on_clips else "all candidates"},
+        "clips": {**features["clips"], "taken": taken},
         "backbone": {"name": backbone.name, "weights": backbone.weights_name, "sha256": backbone.weights_sha256},
         "precision": "fp32",
         "run_precision": {"backbone": backbone.precision, "head": model.classifier.head.precision},

@@ -107,7 +107,7 @@ class AdaptedModel:
         return Prediction(video.path, video.n_frames, top)
 
     def _starts(self, plan: ClipPlan) -> list[int]:
-        return plan.starts if self.classifier.statistics else plan.test_starts
+        return plan.starts if self.run.takes_every_clip else plan.test_starts
 
 
 def load(

@@ -19,13 +19,14 @@ from comix_fast.files import held_lock, write_json
 from comix_fast.presets import settled_iterations
 from comix_fast.selection import SCORES
 from comix_fast.stages import runs
-from comix_fast.stages.bank import Banks, MemoryUse, load_banks, unseen
+from comix_fast.stages.bank import Banks, MemoryUse, Standardise, load_banks, unseen
 from comix_fast.stages.members import Task, Work
 from comix_fast.stages.pooling import parse_statistics
 from comix_fast.stages.results import summarise_run
 from comix_fast.stages.road import CachedRoad
 from comix_fast.stages.runs import RunFolder
 from comix_fast.stages.seen import Seen
+from comix_fast.stages.start import Start
 from comix_fast.stages.stopping import Stop
 from comix_fast.stages.works import train_all
 
@@ -59,12 +60,15 @@ def run_all(
     device: str = "cpu",
     memory: MemoryUse = "auto",
     stop: Stop | None = None,
+    start: Start | None = None,
+    kept: Mapping[str, Any] | None = None,
 ) -> tuple[list[RunFolder], list[Lost]]:
     """Runs on one cache, one per folder, all their seeds trained together; returns them and the seeds given up.
 
     Several runs must lie in one folder and agree on the direction; those that warm-start alike do so once. memory:
-    whether features are loaded or mapped. stop: looked at between iterations. Raises OutOfTime when its time is over,
-    and as run does, but for a loss that is not finite: that run has no
+    whether features are loaded or mapped. stop: looked at between iterations. start: the head to begin with and how
+    features are standardised for it; None: each seed draws its own. kept: more for run.json, which decides nothing.
+    Raises OutOfTime when stop's time is over, and as run does, but for a loss that is not finite: that run has no
     results then.
     """
     mixed = any(recipe.uses_mixes for recipe in recipes.values())
@@ -84,9 +88,16 @@ def run_all(
         tasks = []
         for root, recipe in ((root, _settled(recipe, banks, place)) for root, recipe in recipes.items()):
             views = seen.banks(recipe)
-            folder = RunFolder.make(root, _meta(recipe, cache, views, place))
+            meta = {**_meta(recipe, cache, views, place), **(kept or {})}
+            if start is not None:
+                meta["start"] = start.sha256
+            if len(recipes) > 1:
+                meta["together"] = len(recipes)
+            folder = RunFolder.make(root, meta)
             key = digest(runs.identity(folder.meta))
-            tasks.append(Task(recipe, views, seen.norms(recipe), folder, place, key, CachedRoad(views)))
+            head = None if start is None else start.head
+            norms = _norms(recipe, seen, start, place)
+            tasks.append(Task(recipe, views, norms, folder, place, key, CachedRoad(views), head))
             folder.save_norms(*tasks[-1].norms)
         works = [Work(task, seed) for task in tasks for seed in task.recipe.seed_list]
         train_all(works, reporter, stop)
@@ -95,6 +106,15 @@ def run_all(
                 write_json(task.folder.root / runs.RESULTS, summarise_run(task.folder))
     lost = [Lost(work.task.folder, work.seed, work.error) for work in works if work.error]
     return [task.folder for task in tasks], lost
+
+
+def _norms(
+    recipe: AdaptRecipe, seen: Seen, start: Start | None, place: torch.device
+) -> tuple[Standardise, Standardise]:
+    """As the head to begin with has learnt; measured here where there is none, or it saw statistics of fewer clips."""
+    if start is None or not start.of_every_clip:
+        return seen.norms(recipe)
+    return start.norms[0].to(place), start.norms[1].to(place)
 
 
 def _check(recipes: Iterable[AdaptRecipe], cache: FeatureCache, reverse: bool) -> None:

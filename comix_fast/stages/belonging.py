@@ -20,11 +20,14 @@ def backbone_sha256(run: RunFolder, seed: SeedFolder, head: str) -> str:
 
 
 def heads_on(cache: FeatureCache, run: RunFolder, seed: SeedFolder) -> list[str]:
-    """The heads of a seed that take this cache's features: all of a run on it, or those whose own backbone made it."""
+    """The heads of a seed that take this cache's features: all of a run on it, or those whose own backbone made it.
+
+    None of heads on statistics that were trained from frames: a cache's statistics are of more clips.
+    """
     kept = [head for head in HEADS if seed.head_path(head).exists()]
     if run.meta["cache_key"] == cache.key:
         return kept
-    if run.meta["cache_key"]:
+    if run.meta["cache_key"] or (run.recipe.pooled and not run.takes_every_clip):
         return []
     made_by = cache.recipe["backbone"]["weights_sha256"]
     return [head for head in kept if backbone_sha256(run, seed, head) == made_by]

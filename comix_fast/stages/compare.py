@@ -33,6 +33,7 @@ from comix_fast.stages.compare_reading import MeasuredVideos, lines_of, measured
 from comix_fast.stages.compared import REFERENCE, LogisticFit, Method, Schedule, allowed
 from comix_fast.stages.pooling import parse_statistics
 from comix_fast.stages.runs import RunFolder
+from comix_fast.stages.stopping import Stop
 from comix_fast.version import __version__
 
 PREDICTIONS = "predictions.json"
@@ -70,12 +71,14 @@ def run(
     reporter: Reporter,
     device: str = "cpu",
     memory: MemoryUse = "auto",
+    stop: Stop | None = None,
 ) -> Compared:
     """Every method under every seed, each in a folder of its own below `root`; what is finished is not done again.
 
-    device: where heads train. memory: whether features are loaded or mapped. A seed whose loss is not finite is given
-    up and the others go on. Raises CacheError if no target video to measure on is labelled, ComixError if the cache
-    allows none of the methods, RunError if `root` holds other runs or another process is writing to it.
+    device: where heads train. memory: whether features are loaded or mapped. stop: looked at between iterations;
+    raises OutOfTime when its time is over. A seed whose loss is not finite is given up and the others go on. Raises
+    CacheError if no target video to measure on is labelled, ComixError if the cache allows none of the methods,
+    RunError if `root` holds other runs or another process is writing to it.
     """
     measured = measured_videos(cache, schedule.reverse)
     possible, left_out = allowed(methods, schedule, cache)
@@ -85,7 +88,7 @@ def run(
     # Not the lock that training holds on this folder, which is taken below: until the tables are written.
     with held_lock(root.parent / f".{root.name}.compare.lock", refusal):
         fitted = _fit_missing(possible, schedule, cache, root, reporter, memory)
-        folders, lost = _trained(possible, schedule, cache, root, reporter, device, memory)
+        folders, lost = _trained(possible, schedule, cache, root, reporter, device=device, memory=memory, stop=stop)
         trained = _finished(folders, lost)
         results = {
             method.name: _fitted_result(method, fitted[method.name], schedule, measured)
@@ -142,8 +145,7 @@ def _trained(
     cache: FeatureCache,
     root: Path,
     reporter: Reporter,
-    device: str,
-    memory: MemoryUse,
+    **where: Any,
 ) -> tuple[list[RunFolder], list[Lost]]:
     """The runs of the trained methods, all their seeds trained together, and the seeds given up."""
     recipes = {root / method.name: method.how for method in methods if isinstance(method.how, AdaptRecipe)}
@@ -152,7 +154,7 @@ def _trained(
     reporter.say(f"{len(recipes)} methods, {schedule.seeds} seeds each: {len(recipes) * schedule.seeds} heads")
     # Several runs hold their folder's lock, one holds its own: then the folder's is held here.
     with adapt.writing_to(root) if len(recipes) == 1 else nullcontext():
-        folders, lost = adapt.run_all(recipes, cache, reporter=reporter, device=device, memory=memory)
+        folders, lost = adapt.run_all(recipes, cache, reporter=reporter, **where)
     for one in lost:
         reporter.warn(f"{one.folder.root.name}, seed {one.seed}, is given up: {one.error.message}")
     return folders, lost

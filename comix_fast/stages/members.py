@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -139,6 +138,7 @@ def new_member(work: Work, phase: str, listener: Callable[[int], None]) -> Membe
         save_every=task.save_every,
         sums=begun.sums,
         upstream=task.road.upstream,
+        ticked=advance,
     )
 
 
@@ -146,6 +146,17 @@ def keep_head(work: Work, head: Head, name: str) -> None:
     """A head and what belongs to it; the head last, since a head that is there is whole."""
     work.task.road.save(work.files, name)
     runs.save_tensors(work.files.head_path(name), head.state_dict())
+
+
+def measure_start(work: Work, head: Head) -> None:
+    """Measures and logs a head that another run has made where no warm-start follows: what adaptation begins with."""
+    task, files = work.task, work.files
+    if task.start is None or lines_of(files, WARMSTART):
+        return
+    found = measure(head, task.road.seen(), task.norms)
+    line = {"seed": work.seed, "phase": WARMSTART, "iteration": 0, **found.line}
+    write_oracle(files, line, found)
+    files.add_metrics(line)
 
 
 @dataclass
@@ -206,7 +217,9 @@ def _objective(work: Work, begun: _Begun) -> Objective:
         return task.folder.load_head(work.seed, runs.SOURCE_ONLY)
 
     def logits() -> Tensor:
-        # Few objectives ask for them.
+        # Few objectives ask for them; one that goes on has what it made of them among what it remembers.
+        if begun.objective:
+            return torch.zeros(1, head.n_classes, device=task.device)
         return predict_logits(warmstarted().to(task.device), task.road.seen().target, task.norms[1])
 
     head = warmstarted()
@@ -244,7 +257,10 @@ def _resume(work: Work, phase: str) -> _Begun:
         return _Begun(head, done, momentum, objective, sums, _below(tensors, "upstream."))
     if phase == ADAPT:
         return _Begun(task.folder.load_head(work.seed, runs.SOURCE_ONLY))
-    return _Begun(seeded_head(work) if task.start is None else copy.deepcopy(task.start))
+    if task.start is None:
+        return _Begun(seeded_head(work))
+    # Its weights alone: dropout and precision are this run's, as they will be when it goes on from a checkpoint.
+    return _Begun(task.folder.new_head().load_published(task.start.state_dict()))
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -10,6 +10,14 @@ from comix_fast.stages import runs
 from comix_fast.stages.measuring import predict_logits
 from comix_fast.stages.members import Work
 
+PREDICTIONS = "predictions.csv"
+
+
+def is_finished(work: Work) -> bool:
+    """Whether a seed has its heads and says what they predict: the last that it does."""
+    wanted = [runs.SOURCE_ONLY, *([runs.LAST] if work.task.recipe.adapts else [])]
+    return (work.files.root / PREDICTIONS).exists() and not any(work.lacks(head) for head in wanted)
+
 
 def write_predictions(work: Work) -> None:
     """Of the heads that are there."""
@@ -27,7 +35,7 @@ def write_table(work: Work, columns: Mapping[str, Sequence[int]]) -> None:
     bank, classes = work.task.road.seen().measured, work.task.folder.meta["classes"]
     work.files.root.mkdir(parents=True, exist_ok=True)
     with (
-        whole_file(work.files.root / "predictions.csv") as partial,
+        whole_file(work.files.root / PREDICTIONS) as partial,
         partial.open("w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.writer(file)

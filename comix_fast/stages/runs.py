@@ -187,6 +187,15 @@ class RunFolder:
         return SeedFolder(self.root / f"seed-{seed}")
 
     @property
+    def takes_every_clip(self) -> bool:
+        """Whether its heads take all candidate clips of a video: statistics of these, where a cache has them all.
+
+        Heads on clips take the test clips; so do heads on statistics that were trained from frames, where an iteration
+        has no more than one clip of each bin: the maximum of more clips is another number.
+        """
+        return self.recipe.pooled and "video" not in self.meta
+
+    @property
     def result(self) -> str:
         """The head that is the run's result: last, or source-only where the recipe makes no other."""
         return LAST if self.recipe.adapts else SOURCE_ONLY

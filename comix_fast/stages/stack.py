@@ -75,7 +75,8 @@ class Member:
         raises RunError, this head alone is given up.
     saved: called between reports, every save_every iterations and when training is stopped, so that it can go on from
         that very iteration. sums: what it was last given as losses, where training goes on between two reports.
-    upstream: what computes the features, and learns by the same loss; such a member trains alone.
+    upstream: what computes the features, and learns by the same loss; such a member trains alone, and its iterations
+    are long enough for each to be heard of by `ticked`, which takes how many are done.
     """
 
     head: Head
@@ -94,6 +95,7 @@ class Member:
     save_every: int | None = None
     sums: Mapping[str, float] = field(default_factory=dict)
     upstream: Upstream | None = None
+    ticked: Callable[[int], None] | None = None
 
     @property
     def shape(self) -> tuple[Any, ...]:
@@ -173,6 +175,8 @@ class Stack:
             terms = {name: value.detach() for name, value in self.step(iteration).items()}
             sums = {name: sums[name] + value if name in sums else value for name, value in terms.items()}
             done = iteration + 1
+            if first.upstream is not None and first.ticked is not None:
+                first.ticked(done)
             if done % first.report_every == 0 or done == first.iterations:
                 since = done % first.report_every or first.report_every
                 self._tell(done, {name: value / since for name, value in sums.items()}, lost, is_report=True)

@@ -11,8 +11,17 @@ from comix_fast.console import Advance, Reporter
 from comix_fast.errors import OutOfTime, RunError
 from comix_fast.files import whole_file
 from comix_fast.stages import runs
-from comix_fast.stages.members import ENDS_AS, Work, keep_head, lines_of, n_iterations, new_member, seeded_head
-from comix_fast.stages.predictions import write_predictions, write_table
+from comix_fast.stages.members import (
+    ENDS_AS,
+    Work,
+    keep_head,
+    lines_of,
+    measure_start,
+    n_iterations,
+    new_member,
+    seeded_head,
+)
+from comix_fast.stages.predictions import is_finished, write_predictions, write_table
 from comix_fast.stages.road import ADAPT, SUPERVISED, WARMSTART
 from comix_fast.stages.runs import SeedFolder
 from comix_fast.stages.stopping import Stop
@@ -32,6 +41,8 @@ def train_all(works: Sequence[Work], reporter: Reporter, stop: Stop | None = Non
     """
     stop = stop or Stop()
     heads = [work for work in works if work.task.recipe.method != "target-supervised"]
+    # From frames it would take minutes to see again what a backbone makes of all videos.
+    finished = {work for work in heads if is_finished(work)}
     firsts: dict[tuple[Any, ...], Work] = {}
     for work in heads:
         firsts.setdefault(work.warmstart, work)
@@ -45,7 +56,8 @@ def train_all(works: Sequence[Work], reporter: Reporter, stop: Stop | None = Non
     _phase(adapted, ADAPT, reporter, stop)
     for work in heads:
         if work.error is None:
-            write_predictions(work)
+            if work not in finished:
+                write_predictions(work)
             work.checkpoints.clear()
     _bounds([work for work in works if work.task.recipe.method == "target-supervised"], reporter)
 
@@ -71,6 +83,8 @@ def _train_some(works: Sequence[Work], phase: str, listener: _Listener, of_heads
     for member, work in of.items():
         if member.begin >= member.iterations:
             # None asked for, or stopped between the last checkpoint and the head.
+            if member.iterations == 0:
+                measure_start(work, member.head)
             keep_head(work, member.head, ENDS_AS[phase])
     lasting = [member for member in of if member.begin < member.iterations]
     for member, error in train_together(lasting, of_heads, stop):

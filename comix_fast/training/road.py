@@ -175,11 +175,12 @@ class VideoRoad:
     ) -> list[FeatureBank]:
         """What the head takes of some lists of videos, as the backbone is now; a bank for each, float16 or float32.
 
-        every: of all candidate clips; heads on statistics take these of all clips in any case. reporter: None where
+        every: of all candidate clips, but for statistics: these are of the test clips, one of each bin, as an iteration
+        has one of each; the maximum of more clips is another number. reporter: None where
         another progress is being shown.
         """
         network = self._network if isinstance(self._network, Backbone) else self._network.frozen()
-        every = every or bool(self._statistics)
+        every = every and not self._statistics
         plans = [self._extractor.plan(video) for videos in lists for video in videos]
         total = sum(plan.n_clips if every else plan.n_bins for plan in plans)
         with (reporter or Silent()).progress("features", total, "clips") as advance:

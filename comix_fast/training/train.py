@@ -14,13 +14,11 @@ import torch
 
 from comix_fast.backbones import Backbone
 from comix_fast.backbones.precision import has_bf16_units
-from comix_fast.backbones.state import state_sha256
 from comix_fast.config import AdaptRecipe, digest
 from comix_fast.console import Reporter, Silent
 from comix_fast.datasets import Dataset
 from comix_fast.errors import ComixError
 from comix_fast.files import write_json
-from comix_fast.heads import Head
 from comix_fast.presets import settled_iterations
 from comix_fast.selection import SCORES
 from comix_fast.stages import runs
@@ -30,6 +28,7 @@ from comix_fast.stages.candidates import labels_of
 from comix_fast.stages.members import Task, Work
 from comix_fast.stages.results import summarise_run
 from comix_fast.stages.runs import RunFolder
+from comix_fast.stages.start import Start
 from comix_fast.stages.stopping import Stop
 from comix_fast.stages.works import train_all
 from comix_fast.training.extraction import Extractor
@@ -41,20 +40,6 @@ from comix_fast.video import Decoder
 
 FEATURES_AT_ONCE = 16
 """Clips in a batch when features are extracted, as `comix extract` does by default."""
-
-
-@dataclass(frozen=True, eq=False)
-class Start:
-    """What a run begins with instead of a drawn head: the head of another run and how it standardises features."""
-
-    head: Head
-    norms: tuple[Standardise, Standardise]
-
-    @property
-    def sha256(self) -> str:
-        """Of the head's weights and the norms."""
-        parts = enumerate(part for norm in self.norms for part in norm)
-        return state_sha256({**self.head.state_dict(), **{f"norm {number}": part for number, part in parts}})
 
 
 @dataclass(frozen=True)
@@ -106,6 +91,9 @@ def run(
         footage, surveys = surveyed(
             folder.root / VIDEOS, listed, video, engine.decoder, recipe.uses_mixes, engine.threads, Silent()
         )
+        for videos in (footage.source, footage.target):
+            # Refused now, not when the phase that draws of them begins.
+            processes.share(min(recipe.batch_size, len(videos)))
         extracted_by = video.extract_recipe(folder.meta["features"]["backbone"], FEATURES_AT_ONCE)
         extractor = Extractor(extracted_by, surveys, engine.decoder, engine.device, engine.threads, processes)
         with VideoRoad(recipe, video, footage, network, extractor, graphs=engine.graphs) as road:
@@ -181,11 +169,14 @@ def _norms(
     start: Start | None,
     reporter: Reporter,
 ) -> tuple[Standardise, Standardise]:
-    """How features are standardised all through the run: as the first backbone gives them, or as the head's run did."""
+    """How features are standardised all through the run: as the first backbone gives them, or as the head's run did.
+
+    Statistics are always measured here: those that a head from a cache has learnt with are of more clips.
+    """
     if (folder.root / runs.NORM).exists():
         kept = folder.load_norms()
         return kept["source"].to(device), kept["target"].to(device)
-    if start is not None:
+    if start is not None and not recipe.pooled:
         norms = start.norms
     elif recipe.feature_norm == "none":
         norms = identity_norms(int(folder.meta["in_dim"]))

@@ -126,6 +126,18 @@ def few(tiny: str, footage_dataset: Dataset) -> Dataset:
     return some_of(footage_dataset)
 
 
+def _all_iterations(recipe: AdaptRecipe) -> int:
+    """Of one seed."""
+    return (recipe.warmstart_iterations or 0) + ((recipe.iterations or 0) if recipe.adapts else 0)
+
+
+def _iterations_done(run: Path, recipe: AdaptRecipe) -> int:
+    """By the newest checkpoint of the first seed."""
+    newest = max((path.stem for path in run.glob("seed-0/checkpoints/*")), default="0-warmstart-0")
+    _, phase, iteration = newest.split("-")
+    return int(iteration) + ((recipe.warmstart_iterations or 0) if phase == "adapt" else 0)
+
+
 @pytest.mark.parametrize("setting", list(SETTINGS))
 def test_cut_at_random_and_resumed(setting: str, few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe, video, engine = SETTINGS[setting]
@@ -133,12 +145,14 @@ def test_cut_at_random_and_resumed(setting: str, few: Dataset, tmp_path: Path, m
     tripping = Tripping(monkeypatch)
     whole = train_small(tmp_path / "a/run", few, recipe, video, **engine)
     moments, cut = tripping.count, tmp_path / "b/run"
-    iterations = ((recipe.warmstart_iterations or 0) + (recipe.iterations or 0) * recipe.adapts) * recipe.seeds
-    # By time that is over, in the middle of something, and once more before or after anything new is saved.
-    with pytest.raises(OutOfTime):
-        train_small(cut, few, recipe, video, stop=Stopping(drawn.randrange(1, iterations // 2)), **engine)
+    # In the middle of something, by time that is over in the last phase, and once more before or after a step.
     with tripping.at(drawn.randrange(1, moments // 3)):
         train_small(cut, few, recipe, video, **engine)
+    done = _iterations_done(cut, recipe)
+    warm, all_of_seed = recipe.warmstart_iterations or 0, _all_iterations(recipe)
+    last_phase = range((warm if recipe.adapts else 0) + 1, all_of_seed)
+    with pytest.raises(OutOfTime):
+        train_small(cut, few, recipe, video, stop=Stopping(drawn.choice(last_phase) - done), **engine)
     with tripping.at(drawn.randrange(1, 6)):
         train_small(cut, few, recipe, video, **engine)
     assert not (cut / "results.json").exists()
