@@ -45,6 +45,14 @@ OF_MACHINE = ("device", "devices", "threads", "decoder", "graphs", "checkpoint_a
 """Options that go with --resume too; without them they are as the run was begun."""
 OF_SESSION = ("max_minutes", "quiet", "as_json")
 
+FROM_FRAMES = {
+    "statistics": "Of linear and mlp heads, of mean, max, std, change, peak-change, joined by +; of drawn clips.",
+    "eval_every": "Iterations between evaluations, which extract the target's test clips.",
+    "reverse": "Adapt from the target to the source.",
+    "seeds": "How many seeds, one after another.",
+}
+"""Help that differs from adapt's."""
+
 DatasetFile = Annotated[Path | None, typer.Argument(help="The dataset's TOML file.")]
 Source = Annotated[Path | None, typer.Option(help="Folder of class folders: the labelled source.")]
 Target = Annotated[Path | None, typer.Option(help="Folder of class folders, or of videos without labels.")]
@@ -57,7 +65,7 @@ Splits = Annotated[Path | None, typer.Option(help="With --preset: the folder of 
 AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Leave out listed videos that have no file.")]
 FromRun = Annotated[
     Path | None,
-    typer.Option(help="Begin with this run's head, norms and backbone instead of a drawn head."),
+    typer.Option(help="Begin with this run's head and backbone; train then adapts at once."),
 ]
 Resume = Annotated[
     Path | None, typer.Option(help="Go on with this run as it was begun; no option that decides a result goes with it.")
@@ -96,10 +104,10 @@ Keep = Annotated[int, typer.Option(min=1, help="Checkpoints kept.")]
 def add_to(app: typer.Typer) -> None:
     """Adds both commands."""
     app.command(epilog="Example: comix finetune ut.toml --clips 4 --train-from Mixed_5b")(
-        takes_options(finetune, adapt_options(END_TO_END, ("precision", *OF_ADAPTATION)))
+        takes_options(finetune, adapt_options(END_TO_END, ("precision", *OF_ADAPTATION), FROM_FRAMES))
     )
     app.command(epilog="Example: comix train --preset ucf-hmdb --base-dir data/ucf_hmdb --splits video_splits")(
-        takes_options(train, adapt_options(END_TO_END, ("precision",)))
+        takes_options(train, adapt_options(END_TO_END, ("precision",), FROM_FRAMES))
     )
 
 
@@ -141,10 +149,11 @@ def finetune(
 
     An interrupted run goes on when the same command is given again, or with --resume RUN.
     """
+    from comix_fast.commands import asked
     from comix_fast.commands import train as command
 
-    where = command.Where(dataset, source, target, preset, base_dir, splits, False, allow_missing)
-    chosen = command.Backbone(
+    where = asked.Where(dataset, source, target, preset, base_dir, splits, False, allow_missing)
+    chosen = asked.Backbone(
         backbone, weights, precision, backbone_lr, batch_norm, False, train_from, clips, None, micro_batch
     )
     machine = command.Machine(
@@ -175,7 +184,8 @@ def train(
     backbone_lr: BackboneLr = 0.001,
     batch_norm: BatchNormOption = "train",
     freeze_backbone: Annotated[
-        bool, typer.Option("--freeze-backbone", help="Train the head alone: what adapt does from a cache.")
+        bool,
+        typer.Option("--freeze-backbone", help="Train the head alone, as adapt does a graph head."),
     ] = False,
     train_from: TrainFrom = None,
     clips: Clips = 16,
@@ -202,10 +212,11 @@ def train(
     Takes --method and the λs of adapt. An interrupted run goes on when the same command is given again, or with
     --resume RUN.
     """
+    from comix_fast.commands import asked
     from comix_fast.commands import train as command
 
-    where = command.Where(dataset, source, target, preset, base_dir, splits, False, allow_missing)
-    chosen = command.Backbone(
+    where = asked.Where(dataset, source, target, preset, base_dir, splits, False, allow_missing)
+    chosen = asked.Backbone(
         backbone, weights, precision, backbone_lr, batch_norm, freeze_backbone, train_from, clips, mixes, micro_batch
     )
     machine = command.Machine(
@@ -233,18 +244,20 @@ def _run(
     as_json: bool,
 ) -> None:
     """Both commands: as typed, or as run.json has it."""
+    from comix_fast.commands import asked
     from comix_fast.commands import train as command
     from comix_fast.stages.runs import RunFolder
 
-    kind = context.command.name or "train"
+    kind, typed, reporter = context.command.name or "train", typed_options(context), Terminal(quiet)
     if resume is not None:
-        typed = typed_options(context)
         require_resumable(typed, (*OF_MACHINE, *OF_SESSION))
-        asked, root = command.Asked.of_run(RunFolder(resume)), resume
+        begun, root = asked.Asked.of_run(RunFolder(resume)), resume
         machine = machine.as_begun(RunFolder(resume), typed)
     else:
-        asked = command.new(where, recipe, backbone, from_run, options)
-        root = command.root_of(asked, kind, runs, name)
-    done = command.run(asked, root, machine, Terminal(quiet), kind)
+        begun = asked.new(where, recipe, backbone, from_run, options, typed)
+        root = asked.root_of(begun, kind, runs, name)
+        for remark in asked.remarks(begun, typed):
+            reporter.warn(remark)
+    done = command.run(begun, root, machine, reporter, kind)
     if done is not None:
         print_answer(command.to_json(done), as_json, command.closing(done))

@@ -96,10 +96,12 @@ _SETTLED = {
 }
 
 
-def adapt_options(defaults: AdaptRecipe = RECOMMENDED, without: Collection[str] = ()) -> list[inspect.Parameter]:
+def adapt_options(
+    defaults: AdaptRecipe = RECOMMENDED, without: Collection[str] = (), help_of: Mapping[str, str] | None = None
+) -> list[inspect.Parameter]:
     """One option per field of AdaptRecipe that is set by a value; None stands for the preset's.
 
-    defaults: what help texts give; without: fields that are not to be options.
+    defaults: what help texts give; without: fields that are not to be options; help_of: texts instead of the usual.
     """
     found = []
     resolved = inspect.get_annotations(AdaptRecipe, eval_str=True)
@@ -107,7 +109,8 @@ def adapt_options(defaults: AdaptRecipe = RECOMMENDED, without: Collection[str] 
         if field.name not in _HELP or field.name in without:
             continue
         default = getattr(defaults, field.name)
-        text = f"{_HELP[field.name]} [default: {_SETTLED[field.name] if default is None else default}]"
+        said = (help_of or {}).get(field.name, _HELP[field.name])
+        text = f"{said} [default: {_SETTLED[field.name] if default is None else default}]"
         kind = resolved[field.name]
         flag = (f"--{field.name}",) if kind is bool else ()
         option = typer.Option(*flag, help=text.replace("[", r"\["), show_default=False)

@@ -24,7 +24,7 @@ class VideoRecipe:
 
     The defaults are the published form (CoMix, section 4 and published code).
 
-    backbone: name, weights and weights_sha256 of what it starts from; decoder: name and version.
+    backbone: name and sha256 of what it starts from; decoder: name and version.
     precision: what the backbone computes in; weights are float32 either way.
     lr: of the backbone at the start of each phase; a cosine takes it to zero. Momentum and decay are the head's.
     batch_norm: "train" normalises by the clips at hand, "frozen" by the statistics that the weights brought.

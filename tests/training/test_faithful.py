@@ -29,7 +29,6 @@ MIXES = 2
 RECIPES: Mapping[str, AdaptRecipe] = {
     "each domain by its own": replace(RECIPE, warmstart_iterations=25, iterations=25, eval_every=1),
     "as they are": replace(RECIPE, warmstart_iterations=25, iterations=25, eval_every=1, feature_norm="none"),
-    "a teacher": replace(RECIPE, warmstart_iterations=5, iterations=45, eval_every=1, lambda_teacher=0.3),
     "source only": replace(RECIPE, method="source-only", warmstart_iterations=50, eval_every=1),
 }
 TOLERANCE = 1e-5

@@ -179,7 +179,7 @@ def test_killed_at_random_again_and_again(few: Dataset, footage_root: Path, tmp_
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["comix_fast.training.train"])
     reached, codes = -1, []
-    for _ in range(4):
+    for _ in range(3):
         process = context.Process(target=_train, args=(cut, footage_root))
         process.start()
         until = time.monotonic() + 120
@@ -245,29 +245,18 @@ def test_another_command_in_the_folder_is_refused(few: Dataset, footage_dataset:
 
 
 def test_target_labels_decide_nothing(few: Dataset, tmp_path: Path) -> None:
-    """The other way round, and hidden: weights, norms, scores and the chosen step stay, the accuracy alone changes."""
+    """The other way round: weights, norms, scores and the chosen step stay, the accuracy alone changes."""
 
-    def relabelled(label: Callable[[int], int | None]) -> Dataset:
-        videos = tuple(replace(video, label=label(video.label or 0)) for video in few.target.train)
-        return replace(few, target=replace(few.target, train=videos))
-
+    videos = tuple(replace(video, label=1 - (video.label or 0)) for video in few.target.train)
+    swapped = replace(few, target=replace(few.target, train=videos))
     recipe = replace(SHORT, eval_every=2, lambda_teacher=0.3)
-    runs = {
-        name: train_small(tmp_path / name, dataset, recipe)
-        for name, dataset in (
-            ("labelled", few),
-            ("swapped", relabelled(lambda label: 1 - label)),
-            ("hidden", relabelled(lambda label: None)),
-        )
-    }
-    weights = {
-        name: {path: content for path, content in files_of(run.root).items() if path.endswith(".safetensors")}
-        for name, run in runs.items()
-    }
-    assert {len(found) for found in weights.values()} == {7}
-    assert weights["labelled"] == weights["swapped"] == weights["hidden"]
-    lines = {name: run.seed(0).metrics() for name, run in runs.items()}
-    accuracies = {name: [line.pop("target_accuracy") for line in found] for name, found in lines.items()}
-    assert lines["labelled"] == lines["swapped"] == lines["hidden"]
-    assert accuracies["swapped"] == [1 - accuracy for accuracy in accuracies["labelled"]]
-    assert set(accuracies["hidden"]) == {None}
+    runs = [train_small(tmp_path / name, of, recipe) for name, of in (("labelled", few), ("swapped", swapped))]
+    weights = [
+        {name: content for name, content in files_of(run.root).items() if name.endswith(".safetensors")} for run in runs
+    ]
+    assert len(weights[0]) == 7
+    assert weights[0] == weights[1]
+    lines = [run.seed(0).metrics() for run in runs]
+    right, wrong = ([line.pop("target_accuracy") for line in some] for some in lines)
+    assert lines[0] == lines[1]
+    assert wrong == [1 - accuracy for accuracy in right]

@@ -36,6 +36,12 @@ def typed(tiny: str, comix: Typed, monkeypatch: pytest.MonkeyPatch) -> Typed:
     return comix
 
 
+def without(words: tuple[str, ...], *options: str) -> tuple[str, ...]:
+    """Words without some options and their values."""
+    gone = {place + more for option in options for place in (words.index(option),) for more in (0, 1)}
+    return tuple(word for place, word in enumerate(words) if place not in gone)
+
+
 def toml_of(footage: Path) -> Path:
     """The dataset in a file of the working directory."""
     tables = [f'[{domain}]\nroot = "{footage}"\ntrain = "{footage / domain}"\n' for domain in ("source", "target")]
@@ -56,7 +62,8 @@ def test_finetune_then_train_from_its_head(typed: Typed, footage_root: Path) -> 
     weights = run.seed(0).backbone_path("source-only")
     assert load_backbone(NAME, weights).weights_sha256 != load_backbone(NAME, "random").weights_sha256
 
-    begun = typed("train", *folders(footage_root), *FEW, "--from-run", "runs/tuned", "--name", "on")
+    few = without(FEW, "--weights")
+    begun = typed("train", *folders(footage_root), *few, "--from-run", "runs/tuned", "--name", "on")
     assert begun.code == 0, begun.err
     assert "source → target" in begun.out
     assert "+ BGM + TPL" in begun.out
@@ -68,7 +75,7 @@ def test_finetune_then_train_from_its_head(typed: Typed, footage_root: Path) -> 
     assert meta["features"]["backbone"]["weights_sha256"] == load_backbone(NAME, weights).weights_sha256
 
     none = ("--warmstart-iterations", "0", "--iterations", "1")
-    kept = typed("train", *folders(footage_root), *FEW, *none, "--from-run", "runs/tuned", "--name", "kept", "-q")
+    kept = typed("train", *folders(footage_root), *few, *none, "--from-run", "runs/tuned", "--name", "kept", "-q")
     assert kept.code == 0, kept.err
     assert kept.err == ""
     for name in ("source-only.safetensors", "source-only.backbone.safetensors"):
@@ -200,10 +207,9 @@ def test_from_the_head_of_an_adapt_run(
     short = ("--warmstart-iterations", "6", "--eval-every", "6", "--source-only")
     adapted = typed("adapt", "--from-cache", cache.path, *short, *words, "--name", "a")
     assert adapted.code == 0, adapted.err
-    # --weights is not looked at: the run knows its own.
-    bare = tuple(word for word in FEW if word not in ("--hidden-dim", "8"))
+    bare = without(FEW, "--hidden-dim", "--weights")
     first = ("--warmstart-iterations", "0", "--iterations", "1", "--eval-every", "1", "--from-run", "runs/a")
-    begun = typed("train", *folders(footage_root), *bare, *first, "--name", "t", "--weights", "kinetics400")
+    begun = typed("train", *folders(footage_root), *bare, *first, "--name", "t")
     assert begun.code == 0, begun.err
     ours, theirs = RunFolder(Path("runs/t")), RunFolder(Path("runs/a"))
     # Statistics are of other clips here than on a cache, so their norms are measured anew.
@@ -224,11 +230,12 @@ def test_from_the_head_of_an_adapt_run(
         (("--head", "mlp"), "--head mlp contradicts --from-run: its head has"),
         (("--feature-norm", "source"), "--feature-norm source contradicts --from-run: its head has domain"),
         (("--hidden-dim", "99"), "--hidden-dim 99 contradicts --from-run"),
+        (("--weights", "kinetics400"), "--weights kinetics400 contradicts --from-run, which brings random"),
     ):
         refused = typed("train", *folders(footage_root), *bare, "--from-run", "runs/a", *options, "--name", "x")
         assert refused.code == 2
         assert message in refused.err
-        assert "leave it out, or begin with another run" in refused.err
+        assert "leave it out" in refused.err
     assert not Path("runs/x").exists()
 
 
