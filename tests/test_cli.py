@@ -171,7 +171,10 @@ def test_mistyped_options_are_usage_errors(comix: Callable[..., Ended], words: l
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["extract"], ["adapt"], ["sweep"], ["compare"], ["retrieve"], ["weights"], ["cache", "info"], ["demo"]],
+    [
+        *([], ["extract"], ["adapt"], ["sweep"], ["compare"], ["retrieve"], ["weights"], ["cache", "info"], ["demo"]),
+        *(["finetune"], ["train"], ["predict"], ["export"], ["import"]),
+    ],
 )
 def test_help_explains_with_examples(comix: Callable[..., Ended], command: list[str]) -> None:
     ended = comix(*command, "--help")
