@@ -185,7 +185,7 @@ def test_paths_come_from_a_list_too(
         (["run", "empty"], "no video in empty"),
         (["run", "--list", "absent.txt"], "absent.txt: no such file or directory"),
         (["absent", "new"], "absent holds no run"),
-        (["run", "new", "--seed", "4"], "has no head 'source-only' of seed 4"),
+        (["run", "new", "--seed", "4"], "has no head 'last' of seed 4"),
         (["run", "new", "--head", "selected"], "has no head 'selected' of seed 0"),
         (["run", "new", "--head", "first"], "Invalid value for '--head'"),
         (["run", "new", "--device", "tpu"], "there is no device 'tpu'"),
