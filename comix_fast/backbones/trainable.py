@@ -32,7 +32,8 @@ class TrainableBackbone:
     the statistics that the weights brought; scale and shift learn either way.
     train_from: the first of the network's parts that learns; those before it keep their weights and statistics.
     recomputes: maps are computed again on the way back instead of being kept.
-    doubt: what speaks against the precision on this device, as load_backbone finds it; "" as a rule.
+    doubt: what speaks against the precision on this device, as load_backbone finds it; "" as a rule. warning: that, and
+    what there is to say of the weights.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class TrainableBackbone:
         self.network: VideoNetwork = network.to(self.device).to(memory_format=torch.channels_last_3d)
         self.network.recomputes = recomputes
         self.name, self.feature_dim = name, self._architecture.feature_dim
-        self.weights_name, self.weights_sha256, self.warning = loaded.name, loaded.sha256, loaded.warning
+        self.weights_name, self.weights_sha256 = loaded.name, loaded.sha256
         names = list(network.part_names())
         if train_from is not None and train_from not in names:
             raise WeightsError(
@@ -66,6 +67,7 @@ class TrainableBackbone:
         self._first = 0 if train_from is None else names.index(train_from)
         self._frozen_parts = self._folded() if self._first else None
         self.doubt = self._checked()
+        self.warning = "; ".join(sentence for sentence in (loaded.warning, self.doubt) if sentence)
         self._require_learning(names[self._first :], batch_norm)
         norms = [module for module in self.network.modules() if isinstance(module, _BatchNorm)]
         self.statistics = RunningStatistics([module for module in norms if module.training])

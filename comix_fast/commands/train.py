@@ -147,7 +147,7 @@ def _precision(typed: str, device: torch.device) -> Precision:
 def _network(backbone: Backbone, precision: Precision, device: torch.device, recomputes: bool) -> Network:
     if backbone.freeze:
         return load_backbone(backbone.name, backbone.weights, precision, device)
-    return TrainableBackbone(
+    network = TrainableBackbone(
         backbone.name,
         backbone.weights,
         precision=precision,
@@ -156,6 +156,10 @@ def _network(backbone: Backbone, precision: Precision, device: torch.device, rec
         train_from=backbone.train_from,
         recomputes=recomputes,
     )
+    if network.doubt and backbone.precision == "auto":
+        # As stage one settles it: lower precision only where it agrees.
+        return _network(replace(backbone, precision="fp32"), "fp32", device, recomputes)
+    return network
 
 
 def to_json(done: RunFolder) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from comix_fast.heads import Head
@@ -47,9 +46,3 @@ class VideoClassifier(nn.Module):
     def train(self, mode: bool = True) -> VideoClassifier:
         """Stays in eval mode: dropout and batch statistics have no place in an answer."""
         return super().train(False)
-
-
-@torch.inference_mode()
-def probabilities(classifier: VideoClassifier, features: Tensor) -> Tensor:
-    """[B, N, D] features -> [B, C] class probabilities."""
-    return classifier.classify(features).softmax(dim=-1)

@@ -23,12 +23,12 @@ from comix_fast.serving.answers import (
 )
 from comix_fast.serving.classifier import VideoClassifier
 from comix_fast.serving.streaming import stream_features
+from comix_fast.stages.belonging import HEADS
 from comix_fast.stages.pipeline import Machine
 from comix_fast.stages.pooling import parse_statistics
-from comix_fast.stages.runs import LAST, SELECTED, SOURCE_ONLY, RunFolder
+from comix_fast.stages.runs import RunFolder
 from comix_fast.video import ClipPlan, choose_decoder
 
-HEADS = (SOURCE_ONLY, LAST, SELECTED)
 DOMAINS = ("source", "target")
 TOP_K = 5
 

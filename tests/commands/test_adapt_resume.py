@@ -10,24 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from builders import Ended, MakeCache
+from builders import Clock, Ended, MakeCache
 from comix_fast.stages import stopping
 from comix_fast.stages.runs import RunFolder, load_tensors
 
 SHORT = ("--warmstart-iterations", "6", "--iterations", "6", "--eval-every", "4", "--hidden-dim", "8", "--threads", "1")
 TAUGHT = ("--lambda-teacher", "0.1", "--seeds", "2", "--head", "mlp", "--statistics", "mean+max")
 GRAPH = ("--preset", "ucf-hmdb-published", "--lambda-teacher", "0.1")
-
-
-class Clock:
-    """A clock that goes twenty seconds at each look."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def monotonic(self) -> float:
-        self.now += 20
-        return self.now
 
 
 @pytest.fixture

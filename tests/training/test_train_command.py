@@ -13,7 +13,7 @@ from test_resume import files_of, require_same_files
 from tiny import CLIP_SIZE, NAME
 from typed import SHORT, folders
 
-from builders import Ended, MakeCache
+from builders import Clock, Ended, MakeCache
 from comix_fast.backbones import load_backbone
 from comix_fast.backbones.state import state_sha256
 from comix_fast.backbones.trainable import TrainableBackbone
@@ -85,17 +85,6 @@ def test_finetune_then_train_from_its_head(typed: Typed, footage_root: Path) -> 
     line = RunFolder(Path("runs/kept")).seed(0).metrics()[0]
     assert (line["phase"], line["iteration"]) == ("warmstart", 0)
     assert line["target_accuracy"] == run.seed(0).metrics()[-1]["target_accuracy"]
-
-
-class Clock:
-    """A clock that goes twenty seconds at each look."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def monotonic(self) -> float:
-        self.now += 20
-        return self.now
 
 
 @pytest.mark.parametrize(("command", "words"), [("finetune", FINETUNE), ("train", FEW)])

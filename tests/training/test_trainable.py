@@ -14,8 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from comix_fast.backbones import load_backbone
+from comix_fast.backbones import precision as precisions
 from comix_fast.backbones.state import write_state
 from comix_fast.backbones.trainable import RunningStatistics, TrainableBackbone
+from comix_fast.commands import train as command
 from comix_fast.errors import WeightsError
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -277,3 +279,14 @@ def test_momentum_is_restored_after_an_error() -> None:
             assert norms_of(network.network)[1].momentum in (1.0, 0.0)
             raise ValueError("stop")
         assert [norm.momentum for norm in norms_of(network.network)] == [0.1, 0.03, 0.1]
+
+
+@pytest.mark.parametrize(("typed", "settled"), [("auto", "fp32"), ("bf16", "bf16")])
+def test_bf16_that_disagrees_is_left_or_said_aloud(typed: str, settled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precisions, "_disagreement", lambda *seen: "bf16 features differ (cosine 0.4)")
+    monkeypatch.setattr(command, "has_bf16_units", lambda device: True)
+    asked = command.Backbone("tiny", "random", typed)
+    place = torch.device("cpu")
+    network = command._network(asked, command._precision(typed, place), place, recomputes=False)
+    assert network.precision == settled
+    assert ("cosine 0.4" in network.warning) == (settled == "bf16")
