@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -17,10 +18,13 @@ PARTIAL = ".partial"
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; moved onto it, flushed and synced, if the block ends well, else removed."""
+def whole_file(path: Path, tag: str = "") -> Iterator[Path]:
+    """A temporary path beside `path`; moved onto it, flushed and synced, if the block ends well, else removed.
+
+    tag: stands first in the temporary name, where several writers share a folder: see remove_partial.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PARTIAL, dir=path.parent)
+    descriptor, name = tempfile.mkstemp(prefix=f".{tag}{path.name}.", suffix=PARTIAL, dir=path.parent)
     os.close(descriptor)
     partial = Path(name)
     try:
@@ -33,6 +37,15 @@ def whole_file(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def write_whole(path: Path, *pieces: bytes | memoryview, tag: str = "") -> None:
+    """Writes a file of these pieces, whole or not at all. tag: as for whole_file. Raises OSError."""
+    with whole_file(path, tag) as partial, partial.open("wb", buffering=0) as file:
+        for piece in pieces:
+            left = memoryview(piece)
+            while left:
+                left = left[file.write(left) :]
+
+
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -42,27 +55,37 @@ def _sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def held_lock(path: Path, refusal: ComixError) -> Iterator[None]:
-    """Holds the lock file `path` while the block runs; raises `refusal` if another process holds it.
+def held_lock(path: Path, refusal: ComixError, shared: bool = False, wait: bool = False) -> Iterator[int]:
+    """Holds the lock file `path` while the block runs; gives its descriptor.
 
-    The lock goes with the process, so a killed one leaves none behind.
+    shared: together with others that share it. wait: until whoever holds it is done, for locks held briefly.
+    The lock goes with the process, so a killed one leaves none behind; a process that inherits the descriptor holds it
+    too. Raises `refusal` if another process holds it, ComixError where the file system has no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        _take_lock(lock.fileno(), path, refusal, shared, wait)
+        yield lock.fileno()
+
+
+def _take_lock(descriptor: int, path: Path, refusal: ComixError, shared: bool, wait: bool) -> None:
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             raise refusal from error
-        yield
+        raise ComixError(
+            f"{path} can't be locked: {error.strerror}",
+            hint="its file system has no locks (Lustre: mount it with -o flock); write to a local disk instead",
+        ) from error
 
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file whole, indented, in UTF-8."""
-    with whole_file(path) as partial:
-        partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def remove_partial(folder: Path) -> None:
-    """Removes what a killed writer left behind."""
-    for leftover in folder.glob(f".*{PARTIAL}"):
+def remove_partial(folder: Path, tag: str = "") -> None:
+    """Removes what a killed writer left behind. tag: only of the writer with this tag."""
+    for leftover in folder.glob(f".{tag}*{PARTIAL}"):
         leftover.unlink(missing_ok=True)

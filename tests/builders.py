@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import h5py
 import numpy as np
 import torch
 
 from comix_fast.backbones import Backbone
 from comix_fast.cache.format import ViewClips
+from comix_fast.cache.seal import read_seal, seal_of
 from comix_fast.config import AdaptRecipe, ExtractRecipe, ViewPlan
 from comix_fast.console import Advance, Silent
 from comix_fast.stages.bank import Standardise
@@ -43,6 +45,33 @@ def listed(domain: str, n_classes: int, per_class: int, split: str = "") -> list
 def noisy_clips(rng: np.random.Generator, centre: np.ndarray, noise: float, starts: Sequence[int]) -> ViewClips:
     features = centre + noise * rng.normal(size=(len(starts), len(centre)))
     return ViewClips(features.astype(np.float16), np.array(starts, dtype=np.int64))
+
+
+@contextmanager
+def edited(path: Path) -> Iterator[h5py.File]:
+    """An HDF5 file of a cache, opened to be changed, and sealed anew afterwards: what a forger could do."""
+    with path.open("rb") as file:
+        seal = read_seal(file, str(path))
+    content = path.read_bytes()
+    path.write_bytes(content if seal is None else content[: seal.n_bytes])
+    with h5py.File(path, "r+") as file:
+        yield file
+    if seal is not None:
+        reseal(path)
+
+
+def reseal(path: Path) -> None:
+    """Ends a file of HDF5 with the seal of what it is now."""
+    spans: list[tuple[int, int]] = []
+
+    def look(name: str, element: h5py.HLObject) -> None:
+        if name.endswith("/features") and element.id.get_offset() is not None:
+            spans.append((element.id.get_offset(), element.id.get_storage_size()))
+
+    with h5py.File(path, "r") as file:
+        file.visititems(look)
+    content = path.read_bytes()
+    path.write_bytes(content + seal_of(content, spans).encoded())
 
 
 class Interrupting(Silent):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,8 @@ FEATURE_BYTES = 2
 class Stretch:
     """Rows of one view that follow each other in one shard: `count` of them from row `first`.
 
-    first_byte: where in the file the first of them begins; None if they must be read through HDF5.
+    first_byte: where in the file the first of them begins; None if they must be read through HDF5. crc32: [count],
+    of each row; None in caches of form 1, which have none.
     """
 
     path: Path
@@ -29,6 +30,7 @@ class Stretch:
     first: int
     count: int
     first_byte: int | None
+    crc32: NDArray[np.uint32] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ class _Growing:
             self.starts.append(table.starts[begin:end])
             row_bytes = FEATURE_BYTES * table.dim
             byte = None if table.first_byte is None else table.first_byte + begin * row_bytes
-            self.stretches.append(Stretch(path, view, begin, end - begin, byte))
+            crc32 = None if table.crc32 is None else table.crc32[begin:end]
+            self.stretches.append(Stretch(path, view, begin, end - begin, byte, crc32))
 
     def finished(self) -> Layout:
         if len(self.dims) != 1:

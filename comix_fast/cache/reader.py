@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comix_fast.cache import format as form
+from comix_fast.cache.parts import read_records
+from comix_fast.cache.reading import open_file, read_group, read_ids, read_videos, read_view, read_view_table
+from comix_fast.cache.stored_json import read_json, read_marked
 from comix_fast.config import digest, mixed_views
 from comix_fast.errors import CacheError, first_few
 
@@ -49,34 +51,25 @@ class CacheSummary:
     measured: int
 
 
-def read_json(path: Path, encoding: str | None = None) -> Any:
-    """A JSON file of a cache. Raises CacheError if it is absent, not JSON, or of another or newer form."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise CacheError(
-            f"{path.parent} holds no feature cache: {path.name} is missing",
-            hint="make one with comix extract",
-        ) from error
-    except (OSError, ValueError) as error:
-        raise CacheError(f"{path} can't be read: {error}", hint="the file is damaged") from error
-    if encoding is not None:
-        if not isinstance(value, dict):
-            raise CacheError(f"{path} does not hold a {encoding}", hint="the file is foreign or damaged")
-        found = value.get(form.ENCODING_TYPE), value.get(form.ENCODING_VERSION)
-        form.check_encoding(*found, encoding, str(path))
-    return value
-
-
 def read_manifest(root: Path) -> dict[str, Any]:
     """The manifest, its key checked against its recipe."""
-    manifest: dict[str, Any] = read_json(root / form.MANIFEST, "comix-cache")
+    manifest: dict[str, Any] = read_marked(root / form.MANIFEST, "comix-cache")
     if manifest.get("key") != digest(manifest.get("recipe")):
         raise CacheError(
             f"{root / form.MANIFEST}: the key is not that of the recipe",
             hint="somebody edited it; the features still belong to the recipe they were made with",
         )
     return manifest
+
+
+def read_failures(path: Path) -> tuple[Mapping[str, str], ...]:
+    """The lines of a failures.json: id, path, reason. Raises CacheError if it is damaged."""
+    # In caches of form 1 it is a bare list.
+    value = read_json(path)
+    listed = value if isinstance(value, list) else read_marked(path, "comix-failures").get("failures")
+    if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+        raise CacheError(f"{path} holds no list of failures", hint="delete it; the next extract writes it again")
+    return tuple({str(name): str(text) for name, text in one.items()} for one in listed)
 
 
 class FeatureCache:
@@ -91,7 +84,7 @@ class FeatureCache:
         self.key: str = manifest["key"]
         self.recipe: dict[str, Any] = manifest["recipe"]
         self.warnings: tuple[str, ...] = tuple(manifest.get("warnings", ()))
-        self._lists = read_json(self.path / form.DATASET, "comix-dataset")
+        self._lists = read_marked(self.path / form.DATASET, "comix-dataset")
         try:
             self.classes: tuple[str, ...] = tuple(self._lists["classes"])
             self.names = {domain: str(self._lists[domain]["name"]) for domain in DOMAINS}
@@ -109,12 +102,12 @@ class FeatureCache:
         self._view = functools.lru_cache(OPEN_SHARDS * n_views)(self._read_view)
 
     def _index(self, path: Path) -> None:
-        with form.open_file(path, "comix-shard") as file:
+        with open_file(path, "comix-shard") as file:
             if file.attrs.get("key") != self.key:
                 raise CacheError(f"{path} belongs to another recipe", hint="move it out of this cache")
-            views = form.read_group(file, "views", str(path), "group")
+            views = read_group(file, "views", str(path), "group")
             self._views[path] = tuple(views)
-            ids = form.read_ids(file, str(path))
+            ids = read_ids(file, str(path))
             self._n_videos[path] = len(ids)
             for row, video in enumerate(ids):
                 if video in self._where:
@@ -123,12 +116,12 @@ class FeatureCache:
                 self._where[video] = path, row
 
     def _read_videos(self, path: Path) -> list[form.VideoRow]:
-        with form.open_file(path, "comix-shard") as file:
-            return form.read_videos(file, str(path))
+        with open_file(path, "comix-shard") as file:
+            return read_videos(file, str(path))
 
     def _read_view(self, path: Path, view: str) -> form.ShardView:
-        with form.open_file(path, "comix-shard") as file:
-            return form.read_view(file, view, self._n_videos[path], str(path))
+        with open_file(path, "comix-shard") as file:
+            return read_view(file, view, self._n_videos[path], str(path))
 
     @property
     def extracted(self) -> frozenset[str]:
@@ -178,8 +171,8 @@ class FeatureCache:
 
     def tables(self, path: Path, views: Sequence[str]) -> list[form.ViewTable]:
         """Where the clips of some views of a shard lie, their features unread. Raises CacheError if it lacks one."""
-        with form.open_file(path, "comix-shard") as file:
-            return [form.read_view_table(file, view, self._n_videos[path], str(path)) for view in views]
+        with open_file(path, "comix-shard") as file:
+            return [read_view_table(file, view, self._n_videos[path], str(path)) for view in views]
 
     def require_view(self, video: str, view: str) -> None:
         """Raises CacheError if a video lacks a view, naming those that it has."""
@@ -213,7 +206,10 @@ class FeatureCache:
     def failures(self) -> tuple[Mapping[str, str], ...]:
         """The videos that the last extract could not read: id, path, reason."""
         path = self.path / form.FAILURES
-        return tuple(read_json(path)) if path.exists() else ()
+        whole = read_failures(path) if path.exists() else ()
+        parts = [one for record in read_records(self.path) for one in record.failures]
+        # What a part failed at, another or a later run may have done.
+        return (*whole, *(one for one in parts if one.get("id") not in self._where))
 
     def summary(self) -> CacheSummary:
         """Counts, sizes and the recipe, for `comix cache info`."""
@@ -237,7 +233,7 @@ class FeatureCache:
     def _count_clips(self) -> Iterator[tuple[str, int]]:
         totals: dict[str, int] = {}
         for path, views in self._views.items():
-            with form.open_file(path, "comix-shard") as file:
+            with open_file(path, "comix-shard") as file:
                 for view in views:
                     totals[view] = totals.get(view, 0) + len(file["views"][view]["starts"])
         yield from sorted(totals.items(), key=lambda item: (item[0] != "plain", item[0]))

@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from comix_fast.cache import format as form
+from comix_fast.cache.crc import require_rows
 from comix_fast.cache.layout import FEATURE_BYTES, Stretch
+from comix_fast.cache.reading import open_file
 from comix_fast.errors import CacheError
 
 # Mapped rows stay in pieces of this size, and so many pieces at once: what is resident, or counts as address space,
@@ -100,7 +101,8 @@ class LoadedRows:
 class MappedRows:
     """Rows that stay in their files: what a batch needs is read as it is taken.
 
-    The system keeps what it has room for; mapped files do not count as memory of the process.
+    The system keeps what it has room for; mapped files do not count as memory of the process. A piece is checked
+    against its checksums the first time that it is mapped.
     """
 
     def __init__(self, stretches: Sequence[Stretch], dim: int, device: torch.device | str = "cpu") -> None:
@@ -109,6 +111,7 @@ class MappedRows:
         self._pieces = [piece for stretch in stretches for piece in _cut(stretch, PIECE_BYTES, dim)]
         ends = np.cumsum([piece.count for piece in self._pieces], dtype=np.int64)
         self._firsts = np.concatenate([np.zeros(1, np.int64), ends])
+        self._checked: set[int] = set()
         self._mapped = functools.lru_cache(OPEN_PIECES)(self._map)
         self._copied = functools.lru_cache(READ_PIECES)(self._copy)
 
@@ -177,7 +180,11 @@ class MappedRows:
             raise CacheError(f"{piece.path} can't be mapped: {error}", hint=_DAMAGED) from error
         except OSError as error:
             raise CacheError(f"{piece.path} can't be mapped: {error}", hint="see ulimit -v and ulimit -n") from error
-        return np.frombuffer(mapped, np.float16, size, begin - aligned).reshape(piece.count, self._dim)
+        rows = np.frombuffer(mapped, np.float16, size, begin - aligned).reshape(piece.count, self._dim)
+        if number not in self._checked:
+            _require(piece, rows)
+            self._checked.add(number)
+        return rows
 
     def _copy(self, number: int) -> NDArray[np.float16]:
         out = np.empty((self._pieces[number].count, self._dim), np.float16)
@@ -194,14 +201,26 @@ def _row_numbers(index: Tensor, n_rows: int) -> NDArray[np.int64]:
 
 
 def read_into(stretch: Stretch, out: NDArray[np.float16]) -> None:
-    """Fills `out`, [stretch.count, D], with the rows of a stretch; nothing else is allocated. Raises CacheError."""
+    """Fills `out`, [stretch.count, D], with the rows of a stretch; nothing else is allocated.
+
+    Raises CacheError if they can't be read or are not what was written.
+    """
     if stretch.first_byte is None:
         _read_through_hdf5(stretch, out)
-        return
+    else:
+        _read_bytes(stretch, stretch.first_byte, out)
+    _require(stretch, out)
+
+
+def _require(stretch: Stretch, rows: NDArray[np.float16]) -> None:
+    require_rows(rows, stretch.crc32, f"{stretch.path}, view {stretch.view}", stretch.first)
+
+
+def _read_bytes(stretch: Stretch, first_byte: int, out: NDArray[np.float16]) -> None:
     left = out.reshape(-1).view(np.uint8).data
     try:
         with stretch.path.open("rb", buffering=0) as file:
-            file.seek(stretch.first_byte)
+            file.seek(first_byte)
             while left:
                 n_bytes = file.readinto(left)
                 if not n_bytes:
@@ -212,7 +231,7 @@ def read_into(stretch: Stretch, out: NDArray[np.float16]) -> None:
 
 
 def _read_through_hdf5(stretch: Stretch, out: NDArray[np.float16]) -> None:
-    with form.open_file(stretch.path, "comix-shard") as file:
+    with open_file(stretch.path, "comix-shard") as file:
         try:
             features = file["views"][stretch.view]["features"]
             features.read_direct(out, np.s_[stretch.first : stretch.first + stretch.count])
@@ -223,7 +242,8 @@ def _read_through_hdf5(stretch: Stretch, out: NDArray[np.float16]) -> None:
 def _part(stretch: Stretch, skipped: int, count: int, dim: int) -> Stretch:
     """`count` rows of a stretch, after its first `skipped` ones."""
     byte = None if stretch.first_byte is None else stretch.first_byte + skipped * dim * FEATURE_BYTES
-    return replace(stretch, first=stretch.first + skipped, count=count, first_byte=byte)
+    crc32 = None if stretch.crc32 is None else stretch.crc32[skipped : skipped + count]
+    return replace(stretch, first=stretch.first + skipped, count=count, first_byte=byte, crc32=crc32)
 
 
 def _cut(stretch: Stretch, n_bytes: int, dim: int) -> Iterator[Stretch]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comix_fast.cache import format as form
+from comix_fast.cache.reading import open_file, read_videos
 from comix_fast.errors import CacheError
 
 
@@ -18,10 +19,10 @@ class Surveys:
         self.rows: dict[str, form.VideoRow] = {}
         self._where: dict[str, tuple[Path, int]] = {}
         for path in sorted((root / form.SURVEYS).glob("*.h5")):
-            with form.open_file(path, "comix-survey") as file:
+            with open_file(path, "comix-survey") as file:
                 if file.attrs.get("key") != key:
                     raise CacheError(f"{path} belongs to another recipe", hint="move it out of this cache")
-                for index, row in enumerate(form.read_videos(file, str(path))):
+                for index, row in enumerate(read_videos(file, str(path))):
                     self.rows[row.id] = row
                     self._where[row.id] = path, index
 
@@ -33,7 +34,7 @@ class Surveys:
     def background(self, video: str) -> NDArray[np.uint8]:
         """uint8 [size, size, 3]: the video's temporal median, resized as its frames are."""
         path, index = self._where[video]
-        with form.open_file(path, "comix-survey") as file:
+        with open_file(path, "comix-survey") as file:
             if "backgrounds" not in file:
                 raise CacheError(f"{path} has no backgrounds", hint="delete it and run extract again")
             background: NDArray[np.uint8] = file["backgrounds"][index]

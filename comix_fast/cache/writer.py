@@ -1,4 +1,4 @@
-"""Writing a cache: one writer at a time, every file whole or absent, one recipe for ever."""
+"""Writing a cache: one writer, or parts that keep apart; every file whole or absent, one recipe for ever."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from comix_fast.cache import format as form
+from comix_fast.cache import parts as parted
+from comix_fast.cache.parts import Division, Part, PartRecord
 from comix_fast.cache.reader import read_manifest
+from comix_fast.cache.stored_json import write_marked
+from comix_fast.cache.writing import write_shard, write_survey
 from comix_fast.config import ExtractRecipe, differences, digest
 from comix_fast.errors import CacheError
-from comix_fast.files import held_lock, remove_partial, whole_file, write_json
+from comix_fast.files import held_lock, remove_partial
 
 
 @dataclass
@@ -43,31 +46,67 @@ class ShardWriter:
 
 
 class CacheWriter:
-    """The one writer of a cache folder, held by a lock for as long as it is open."""
+    """Writes into a cache folder; a lock keeps others out for as long as it is open.
 
-    def __init__(self, root: Path, recipe: Mapping[str, Any]) -> None:
+    part: None for the one writer of the whole cache. made_with: versions of what computes, written into each shard.
+    tag: stands first in the names of files under way.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        recipe: Mapping[str, Any],
+        part: Part | None = None,
+        made_with: Mapping[str, str] | None = None,
+        locks: Sequence[int] = (),
+        tag: str = "",
+    ) -> None:
         self.root = root
         self.recipe = recipe
         self.key = digest(recipe)
+        self.part = part
+        self.made_with = dict(made_with or {})
+        self.locks = tuple(locks)
+        self._tag = tag
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, root: Path, recipe: ExtractRecipe, warnings: Sequence[str] = ()) -> Iterator[CacheWriter]:
+    def open(
+        cls,
+        root: Path,
+        recipe: ExtractRecipe,
+        warnings: Sequence[str] = (),
+        *,
+        part: Part | None = None,
+        made_with: Mapping[str, str] | None = None,
+    ) -> Iterator[CacheWriter]:
         """Opens or creates the cache at `root`.
 
-        Raises CacheError if another process is writing there, if the folder holds something else, or if its
-        cache was made by another recipe (the message lists the fields that differ).
+        Raises CacheError if another process is writing there (parts keep out only the same part, and whoever writes
+        the whole), if the folder holds something else, or if its cache was made by another recipe (the message lists
+        the fields that differ); ComixError if the file system has no locks.
         """
         _refuse_foreign(root)
-        refusal = CacheError(f"another process is writing to {root}", hint="wait for it, or choose another --out")
-        with held_lock(root / form.LOCK, refusal):
-            writer = cls(root, recipe.to_json())
-            writer._adopt(warnings)
+        tag = "" if part is None else f"part-{part.name}."
+        with contextlib.ExitStack() as held:
+            refusal = CacheError(f"another process is writing to {root}", hint="wait for it, or choose another --out")
+            locks = [held.enter_context(held_lock(root / form.LOCK, refusal, shared=part is not None))]
+            if part is not None:
+                busy = CacheError(f"another process is extracting part {part.number} of {part.of} into {root}")
+                locks.append(held.enter_context(held_lock(parted.lock_path(root, part), busy)))
+            writer = cls(root, recipe.to_json(), part, made_with, locks, tag)
+            # Parts that begin together agree on the recipe before any of them writes a feature.
+            with held_lock(root / form.ADOPTING, refusal, wait=True):
+                writer._adopt(warnings)
             yield writer
 
+    def worker(self, number: int) -> CacheWriter:
+        """For a process that works for this one, which holds the locks: a writer of shards and surveys alone."""
+        return CacheWriter(self.root, self.recipe, self.part, self.made_with, (), f"{self._tag}worker-{number}.")
+
     def _adopt(self, warnings: Sequence[str]) -> None:
-        for folder in (self.root, self.root / form.SHARDS, self.root / form.SURVEYS):
-            remove_partial(folder)
+        for folder in (self.root, self.root / form.SHARDS, self.root / form.SURVEYS, self.root / parted.PARTS):
+            remove_partial(folder, self._tag)
         if (self.root / form.MANIFEST).exists():
             manifest = read_manifest(self.root)
             if manifest["key"] != self.key:
@@ -77,25 +116,42 @@ class CacheWriter:
                     hint="use the same options, or another --out",
                 )
             return
-        write_json(
-            self.root / form.MANIFEST,
-            {
-                form.ENCODING_TYPE: "comix-cache",
-                form.ENCODING_VERSION: form.VERSIONS["comix-cache"],
-                "key": self.key,
-                "recipe": self.recipe,
-                "warnings": list(warnings),
-            },
-        )
+        value = {"key": self.key, "recipe": self.recipe, "warnings": list(warnings)}
+        write_marked(self.root / form.MANIFEST, "comix-cache", value)
 
     def write_dataset(self, dataset: Mapping[str, Any]) -> None:
         """Which ids, with which labels, are in which list: rewritten by every extract, as no feature hangs on it."""
-        marks = {form.ENCODING_TYPE: "comix-dataset", form.ENCODING_VERSION: form.VERSIONS["comix-dataset"]}
-        write_json(self.root / form.DATASET, marks | dict(dataset))
+        write_marked(self.root / form.DATASET, "comix-dataset", dataset)
+
+    def begin_part(self, division: Division) -> None:
+        """Notes that this part is under way. Raises CacheError if another part is that divides the videos otherwise."""
+        assert self.part is not None
+        busy = CacheError("a part is under way")
+        with held_lock(self.root / form.ADOPTING, busy, wait=True):
+            for record in parted.read_records(self.root):
+                if record.division == division:
+                    continue
+                try:
+                    with held_lock(parted.lock_path(self.root, record.part), busy):
+                        parted.record_path(self.root, record.part).unlink()
+                except CacheError as error:
+                    raise _unlike(self.root, record, division) from error
+            self._write_record(PartRecord(self.part, division, finished=False))
+
+    def finish_part(self, division: Division, failures: Sequence[Mapping[str, str]]) -> None:
+        """Notes that this part has come to its end, with the videos that it could not read."""
+        assert self.part is not None
+        self._write_record(PartRecord(self.part, division, True, tuple(dict(one) for one in failures)))
+
+    def _write_record(self, record: PartRecord) -> None:
+        write_marked(parted.record_path(self.root, record.part), "comix-part", record.to_json())
 
     def write_failures(self, failures: Sequence[Mapping[str, str]]) -> None:
-        """The videos that could not be read, replacing the list of the run before."""
-        write_json(self.root / form.FAILURES, list(failures))
+        """The videos that could not be read, replacing the list of the run before and those of parts."""
+        write_marked(self.root / form.FAILURES, "comix-failures", {"failures": [dict(one) for one in failures]})
+        for record in parted.read_records(self.root):
+            parted.record_path(self.root, record.part).unlink(missing_ok=True)
+            parted.lock_path(self.root, record.part).unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def shard(self, domain: str) -> Iterator[ShardWriter]:
@@ -105,39 +161,41 @@ class CacheWriter:
         if not writer.rows:
             return
         views = {name: form.flat_view(clips) for name, clips in writer.views.items()}
-        shard = form.Shard(domain, self.key, writer.rows, views)
-        with whole_file(self._path(form.SHARDS, domain, writer.rows)) as partial:
-            form.write_shard(partial, shard)
+        shard = form.Shard(domain, self.key, self.made_with, writer.rows, views)
+        write_shard(self._path(form.SHARDS, domain, writer.rows), shard, self._tag)
 
     def add_survey(
-        self, domain: str, rows: Sequence[form.VideoRow], backgrounds: Sequence[NDArray[np.uint8]] | None
+        self,
+        domain: str,
+        rows: Sequence[form.VideoRow],
+        backgrounds: Sequence[NDArray[np.uint8]] | None,
+        folder: str = form.SURVEYS,
     ) -> None:
         """What the first decode found of some videos; backgrounds uint8 [size, size, 3] where mixing needs them."""
-        if not rows:
-            return
-        with (
-            whole_file(self._path(form.SURVEYS, domain, rows)) as partial,
-            h5py.File(partial, "w") as file,
-        ):
-            form.mark(file, "comix-survey")
-            file.attrs["domain"], file.attrs["key"] = domain, self.key
-            form.write_videos(file, rows)
-            if backgrounds is not None:
-                stacked = np.stack(backgrounds)
-                chunks = (1, *stacked.shape[1:])
-                form.write_array(
-                    file,
-                    "backgrounds",
-                    stacked,
-                    chunks=chunks,
-                    compression="gzip",
-                    compression_opts=4,
-                    shuffle=True,
-                )
+        if rows:
+            write_survey(self._path(folder, domain, rows), domain, self.key, rows, backgrounds, self._tag)
 
     def _path(self, folder: str, domain: str, rows: Sequence[form.VideoRow]) -> Path:
         members = hashlib.sha256("\0".join(row.id for row in rows).encode()).hexdigest()
         return self.root / folder / f"{domain}-{members[:16]}.h5"
+
+
+def _unlike(root: Path, record: PartRecord, division: Division) -> CacheError:
+    theirs, part = record.division, record.part
+    lines = [
+        f"{name}: {ours}, there {other}"
+        for name, ours, other in (
+            ("parts", division.of, theirs.of),
+            ("--shard-size", division.shard_size, theirs.shard_size),
+            ("digest of the lists", division.lists[:12], theirs.lists[:12]),
+        )
+        if ours != other
+    ]
+    return CacheError(
+        f"part {part.number} of {part.of} is being extracted into {root} and divides the videos otherwise",
+        lines,
+        hint="give all parts the same dataset, --shard-size and number of parts, or another --out",
+    )
 
 
 def _refuse_foreign(root: Path) -> None:
@@ -146,10 +204,9 @@ def _refuse_foreign(root: Path) -> None:
         return
     if not root.is_dir():
         raise CacheError(f"{root} is a file, not a folder", hint="choose another --out")
-    ours = {form.LOCK, form.SHARDS, form.SURVEYS}
-    foreign = sorted(
-        p.name for p in root.iterdir() if p.name not in ours and not p.name.startswith(f".{form.MANIFEST}.")
-    )
+    ours = {form.SHARDS, form.SURVEYS, parted.PARTS}
+    begun = (f".{form.MANIFEST}.", ".part-", form.LOCK)
+    foreign = sorted(p.name for p in root.iterdir() if p.name not in ours and not p.name.startswith(begun))
     if foreign:
         raise CacheError(
             f"{root} is not empty and holds no cache ({', '.join(foreign[:3])})", hint="choose another --out"

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from comix_fast.cache import FeatureCache
-from comix_fast.cache.reader import read_json
+from comix_fast.cache.stored_json import read_json
 from comix_fast.retrieval import IndexChoice
 from comix_fast.stages import retrieve as stage
 from comix_fast.stages.retrieve import Retrieved

@@ -143,7 +143,7 @@ def _settled(recipe: AdaptRecipe, banks: Banks, device: torch.device) -> AdaptRe
     return replace(recipe, precision="bf16" if has_bf16_units(device) else "fp32")
 
 
-def writing_to(root: Path) -> contextlib.AbstractContextManager[None]:
+def writing_to(root: Path) -> contextlib.AbstractContextManager[int]:
     """Holds the run folder's lock. Raises RunError if another process holds it."""
     refusal = RunError(f"another process is writing to {root}", hint="wait for it, or choose another --name")
     return held_lock(root.parent / f".{root.name}.lock", refusal)

@@ -10,9 +10,11 @@ import h5py
 import numpy as np
 import pytest
 
-from builders import MakeCache, small_recipe
+from builders import MakeCache, edited, small_recipe
 from comix_fast.cache import CacheWriter, FeatureCache
 from comix_fast.cache.format import VideoRow, ViewClips
+from comix_fast.cache.seal import read_seal
+from comix_fast.cache.stored_json import read_marked, write_marked
 from comix_fast.config import ViewPlan
 from comix_fast.errors import CacheError
 
@@ -56,7 +58,7 @@ def test_every_element_says_what_it_is(tmp_path: Path) -> None:
     bare: list[str] = []
     with h5py.File(shard) as file:
         file.visititems(lambda name, element: bare.append(name) if "encoding-type" not in element.attrs else None)
-        assert file.attrs["encoding-version"] == "1"
+        assert file.attrs["encoding-version"] == "2"
     assert bare == []
 
 
@@ -131,19 +133,46 @@ def test_a_cut_shard_is_named(tmp_path: Path, keep: float) -> None:
     (shard,) = (tmp_path / "c" / "shards").iterdir()
     content = shard.read_bytes()
     shard.write_bytes(content[: int(keep * len(content))])
-    with pytest.raises(CacheError, match=f"{shard.name} can't be read as HDF5"):
+    with pytest.raises(CacheError, match=f"{shard.name} can't be read as HDF5|{shard.name} has no seal"):
         FeatureCache(tmp_path / "c")
+
+
+def test_a_shard_that_lost_its_seal_alone_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "c", ["a", "b"])
+    (shard,) = (tmp_path / "c" / "shards").iterdir()
+    with shard.open("rb") as file:
+        seal = read_seal(file, "")
+    assert seal is not None
+    shard.write_bytes(shard.read_bytes()[: seal.n_bytes])
+    with pytest.raises(CacheError, match=f"{shard.name} has no seal at its end"):
+        FeatureCache(tmp_path / "c")
+
+
+def test_every_flipped_bit_is_an_error_when_it_is_read(tmp_path: Path) -> None:
+    write(tmp_path / "c", ["a", "b"])
+    (shard,) = (tmp_path / "c" / "shards").iterdir()
+    content = shard.read_bytes()
+    rng = np.random.default_rng(0)
+    for at in rng.choice(len(content), 400, replace=False):
+        flipped = bytearray(content)
+        flipped[at] ^= 1 << int(rng.integers(8))
+        shard.write_bytes(flipped)
+        with pytest.raises(CacheError, match=shard.name):
+            cache = FeatureCache(tmp_path / "c")
+            for video in ("a", "b"):
+                for view in cache.views(video):
+                    cache.clips(video, view)
 
 
 def test_a_newer_form_asks_for_an_update(tmp_path: Path) -> None:
     write(tmp_path / "c", ["a"])
     (shard,) = (tmp_path / "c" / "shards").iterdir()
-    with h5py.File(shard, "r+") as file:
-        file["views/plain"].attrs["encoding-version"] = "2"
+    with edited(shard) as file:
+        file["views/plain"].attrs["encoding-version"] = "3"
     cache = FeatureCache(tmp_path / "c")
-    with pytest.raises(CacheError, match=r"(?s)/views/plain has the form view 2, .* reads 1.*update comix-fast"):
+    with pytest.raises(CacheError, match=r"(?s)/views/plain has the form view 3, .* reads 1 and 2.*update comix-fast"):
         cache.features("a")
-    with h5py.File(shard, "r+") as file:
+    with edited(shard) as file:
         file.attrs["encoding-version"] = "9"
     with pytest.raises(CacheError, match="update comix-fast"):
         FeatureCache(tmp_path / "c")
@@ -152,7 +181,7 @@ def test_a_newer_form_asks_for_an_update(tmp_path: Path) -> None:
 def test_arrays_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "c", ["a", "b"])
     (shard,) = (tmp_path / "c" / "shards").iterdir()
-    with h5py.File(shard, "r+") as file:
+    with edited(shard) as file:
         file["views/plain/offsets"][1] = 7
     with pytest.raises(CacheError, match="/views/plain has arrays that do not fit together"):
         FeatureCache(tmp_path / "c").features("a")
@@ -172,6 +201,15 @@ def test_an_edited_manifest_is_noticed(tmp_path: Path) -> None:
     write(tmp_path / "c", ["a"])
     manifest = tmp_path / "c" / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"fp32"', '"bf16"'))
+    with pytest.raises(CacheError, match="its sha256 is not the one it states"):
+        FeatureCache(tmp_path / "c")
+
+
+def test_a_manifest_whose_key_is_of_another_recipe_is_noticed(tmp_path: Path) -> None:
+    write(tmp_path / "c", ["a"])
+    manifest = read_marked(tmp_path / "c" / "manifest.json", "comix-cache")
+    manifest["recipe"]["backbone"]["precision"] = "bf16"
+    write_marked(tmp_path / "c" / "manifest.json", "comix-cache", manifest)
     with pytest.raises(CacheError, match="the key is not that of the recipe"):
         FeatureCache(tmp_path / "c")
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 import torch
 
-from builders import small_recipe
+from builders import edited, small_recipe
 from comix_fast.cache import CacheWriter, FeatureCache, rows
 from comix_fast.cache.format import VideoRow, ViewClips
 from comix_fast.cache.layout import Layout, lay_out
@@ -120,7 +119,7 @@ def test_rows_that_are_not_there_are_refused(cache: FeatureCache, index: int) ->
 @pytest.mark.parametrize("storage", [{"chunks": (2, DIM), "compression": "gzip"}, {"dtype": ">f2"}])
 def test_repacked_shards_are_read_through_hdf5(cache: FeatureCache, storage: dict[str, object]) -> None:
     before = loaded(laid_out(cache, *range(6))).read(0, 17)
-    with h5py.File(shard_of(cache, "v1"), "r+") as file:
+    with edited(shard_of(cache, "v1")) as file:
         group = file["views/plain"]
         values, marks = group["features"][...], dict(group["features"].attrs)
         del group["features"]
@@ -146,7 +145,7 @@ def test_a_shard_cut_after_it_was_opened_is_named(cache: FeatureCache) -> None:
 
 
 def test_shards_of_different_lengths_are_refused(cache: FeatureCache) -> None:
-    with h5py.File(shard_of(cache, "v3"), "r+") as file:
+    with edited(shard_of(cache, "v3")) as file:
         group = file["views/plain"]
         values, marks = group["features"][...], dict(group["features"].attrs)
         del group["features"]
@@ -157,7 +156,7 @@ def test_shards_of_different_lengths_are_refused(cache: FeatureCache) -> None:
 
 @pytest.mark.parametrize("values", [np.zeros((2, DIM), np.float32), np.zeros(2, np.float16)])
 def test_features_of_another_kind_are_refused(cache: FeatureCache, values: np.ndarray) -> None:
-    with h5py.File(shard_of(cache, "v3"), "r+") as file:
+    with edited(shard_of(cache, "v3")) as file:
         group = file["views/plain"]
         marks = dict(group["features"].attrs)
         del group["features"]

@@ -12,6 +12,7 @@ from typing import Any
 
 from comix_fast.cache import FeatureCache
 from comix_fast.cache.format import DATASET
+from comix_fast.cache.stored_json import read_marked, write_marked
 from comix_fast.console import Advance, Silent
 from comix_fast.stages import compare
 from comix_fast.stages.compare import Compared
@@ -65,7 +66,7 @@ def accuracies(root: Path, choice: str) -> dict[str, float]:
 
 def edited_lists(cache: Path, **changes: Any) -> None:
     path = cache / DATASET
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    write_marked(path, "comix-dataset", {**read_marked(path, "comix-dataset"), **changes})
 
 
 def share_right(rows: Sequence[dict[str, str]], column: str) -> float:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from builders import MakeCache
+from builders import MakeCache, edited
 from comix_fast.cache import FeatureCache
 from comix_fast.cache.rows import LoadedRows, MappedRows, Rows
+from comix_fast.cache.stored_json import read_marked, write_marked
 from comix_fast.console import Advance, Silent
 from comix_fast.errors import CacheError
 from comix_fast.stages import bank as bank_module
@@ -189,9 +188,9 @@ def test_mapped_banks_draw_the_same_bytes(make_cache: MakeCache, mixed: bool) ->
 def test_another_order_of_the_list_changes_nothing_of_a_video(make_cache: MakeCache) -> None:
     root = make_cache()
     before = load_banks(FeatureCache(root), mixed=True).source
-    lists = json.loads((root / "dataset.json").read_text())
+    lists = read_marked(root / "dataset.json", "comix-dataset")
     lists["source"]["train"] = lists["source"]["train"][::-1][:11]
-    (root / "dataset.json").write_text(json.dumps(lists))
+    write_marked(root / "dataset.json", "comix-dataset", lists)
     after = load_banks(FeatureCache(root), mixed=True).source
     assert after.ids == before.ids[::-1][:11]
     assert len(after.clips) == int(after.bin_size.sum()) < len(before.clips)
@@ -266,7 +265,7 @@ def test_a_load_that_takes_long_is_shown(cache: FeatureCache, monkeypatch: pytes
 
 def damage(cache: FeatureCache, view: str, part: str, values: object) -> None:
     (path,) = {cache.place(video.id)[0] for video in cache.videos("source", "train")}
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         file[f"views/{view}/{part}"][...] = values
 
 
@@ -278,7 +277,7 @@ def test_mixes_that_have_no_plain_clips_are_refused(cache: FeatureCache) -> None
 
 def test_videos_with_fewer_clips_than_bins_are_named(cache: FeatureCache) -> None:
     path: Path = cache.place(cache.videos("source", "train")[0].id)[0]
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         offsets = file["views/plain/offsets"]
         offsets[1] = 3
     first = cache.videos("source", "train")[0].id

@@ -1,0 +1,106 @@
+"""Parts of an extract that several machines share: `--shard i/n`, and what each leaves in the cache's folder.
+
+Each part has a lock and a record of its own, so that any number of them may write into one folder at the same time,
+or each into a folder of its own that `comix cache merge` joins.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from comix_fast.cache import format as form
+from comix_fast.cache.stored_json import read_marked
+from comix_fast.errors import CacheError, ComixError
+
+PARTS = "parts"
+_TYPED = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
+_FILE = re.compile(r"([1-9][0-9]*)-of-([1-9][0-9]*)\.json")
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Part `number` (from 1) of `of`."""
+
+    number: int
+    of: int
+
+    @classmethod
+    def parse(cls, typed: str) -> Part:
+        """From "2/16". Raises ComixError for anything else."""
+        match = _TYPED.fullmatch(typed)
+        if not match or not 1 <= int(match[1]) <= int(match[2]):
+            raise ComixError(
+                f"--shard must be i/n with i from 1 to n, not {typed!r}", hint="the second of sixteen parts is 2/16"
+            )
+        return cls(int(match[1]), int(match[2]))
+
+    @property
+    def name(self) -> str:
+        """As files are named: 2-of-16."""
+        return f"{self.number}-of-{self.of}"
+
+    def share(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Every of-th item, beginning with this part's."""
+        return items[self.number - 1 :: self.of]
+
+
+@dataclass(frozen=True)
+class Division:
+    """What parts must agree on to share a cache. lists: digest of the lists and classes; shard_size: videos a shard."""
+
+    of: int
+    shard_size: int
+    lists: str
+
+
+@dataclass(frozen=True)
+class PartRecord:
+    """How far a part has come. failures: as in failures.json; finished: whether it came to its end."""
+
+    part: Part
+    division: Division
+    finished: bool
+    failures: tuple[dict[str, str], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As its file holds it."""
+        return {
+            "part": self.part.number,
+            "of": self.part.of,
+            "shard_size": self.division.shard_size,
+            "lists": self.division.lists,
+            "finished": self.finished,
+            "failures": list(self.failures),
+        }
+
+
+def record_path(root: Path, part: Part) -> Path:
+    """Where a part's record is."""
+    return root / PARTS / f"{part.name}.json"
+
+
+def lock_path(root: Path, part: Part) -> Path:
+    """Where a part's lock is."""
+    return root / f"{form.LOCK}-{part.name}"
+
+
+def read_records(root: Path) -> list[PartRecord]:
+    """The records of a cache's parts, by number. Raises CacheError for a damaged one."""
+    found = []
+    for path in (root / PARTS).glob("*.json"):
+        if _FILE.fullmatch(path.name):
+            value = read_marked(path, "comix-part")
+            try:
+                part = Part(int(value["part"]), int(value["of"]))
+                division = Division(part.of, int(value["shard_size"]), str(value["lists"]))
+                failures = tuple({str(key): str(text) for key, text in one.items()} for one in value["failures"])
+                found.append(PartRecord(part, division, bool(value["finished"]), failures))
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise CacheError(f"{path} lacks {error}", hint="delete it and run that part again") from error
+    return sorted(found, key=lambda record: (record.part.of, record.part.number))
