@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from comix_fast import cli_export, cli_import, cli_models, cli_predict
+from comix_fast import cli_cache, cli_export, cli_import, cli_models, cli_predict
 from comix_fast.console import Terminal, print_answer
 from comix_fast.errors import ComixError, OutOfTime
 from comix_fast.options import (
@@ -51,8 +51,6 @@ app = typer.Typer(
     epilog="Start with `comix demo`, or on your own folders of class folders: "
     "`comix extract --source A --target B --out cache/ab`, then `comix adapt --from-cache cache/ab`.",
 )
-cache_app = typer.Typer(no_args_is_help=True, help="Look at feature caches.")
-app.add_typer(cache_app, name="cache")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -411,18 +409,6 @@ def weights(
         raise typer.Exit(1)
 
 
-@cache_app.command("info", epilog="Example: comix cache info cache/ut")
-def cache_info(
-    folder: Annotated[Path, typer.Argument(help="The cache's folder.")],
-    as_json: Json = False,
-) -> None:
-    """Say what a cache holds: recipe, key, videos and clips per view, what failed."""
-    from comix_fast.commands import cache as command
-
-    summary = command.summary(folder)
-    print_answer(command.to_json(summary), as_json, command.table(summary))
-
-
 @app.command(epilog="Example: comix demo --out demo")
 def demo(
     out: Annotated[Path, typer.Option(help="Where the demo's videos, cache and run are written.")] = Path("demo"),
@@ -443,5 +429,5 @@ def demo(
     print_answer(command.to_json(done), as_json, command.closing(done))
 
 
-for _commands in (cli_models, cli_predict, cli_export, cli_import):
+for _commands in (cli_cache, cli_models, cli_predict, cli_export, cli_import):
     _commands.add_to(app)

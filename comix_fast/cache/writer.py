@@ -74,7 +74,7 @@ class CacheWriter:
     def open(
         cls,
         root: Path,
-        recipe: ExtractRecipe,
+        recipe: ExtractRecipe | Mapping[str, Any],
         warnings: Sequence[str] = (),
         *,
         part: Part | None = None,
@@ -94,7 +94,8 @@ class CacheWriter:
             if part is not None:
                 busy = CacheError(f"another process is extracting part {part.number} of {part.of} into {root}")
                 locks.append(held.enter_context(held_lock(parted.lock_path(root, part), busy)))
-            writer = cls(root, recipe.to_json(), part, made_with, locks, tag)
+            written = recipe.to_json() if isinstance(recipe, ExtractRecipe) else recipe
+            writer = cls(root, written, part, made_with, locks, tag)
             # Parts that begin together agree on the recipe before any of them writes a feature.
             with held_lock(root / form.ADOPTING, refusal, wait=True):
                 writer._adopt(warnings)
