@@ -13,12 +13,16 @@ from comix_fast.errors import CacheError
 
 
 class Surveys:
-    """The surveys of a cache. .rows: by video id; backgrounds are read one by one, as they are asked for."""
+    """The surveys of a cache. .rows: by video id; backgrounds are read one by one, as they are asked for.
 
-    def __init__(self, root: Path, key: str) -> None:
+    more: another folder of the cache to look in, for videos that its surveys lack.
+    """
+
+    def __init__(self, root: Path, key: str, more: str | None = None) -> None:
         self.rows: dict[str, form.VideoRow] = {}
         self._where: dict[str, tuple[Path, int]] = {}
-        for path in sorted((root / form.SURVEYS).glob("*.h5")):
+        folders = (form.SURVEYS,) if more is None else (more, form.SURVEYS)
+        for path in (path for folder in folders for path in sorted((root / folder).glob("*.h5"))):
             with open_file(path, "comix-survey") as file:
                 if file.attrs.get("key") != key:
                     raise CacheError(f"{path} belongs to another recipe", hint="move it out of this cache")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 import torch
 
 from comix_fast.backbones import Backbone
-from comix_fast.cache.format import SHARDS, VideoRow
+from comix_fast.cache.format import SHARDS, SURVEYS, VideoRow
+from comix_fast.cache.parts import PARTS, Division, Part
 from comix_fast.cache.reader import FeatureCache
 from comix_fast.cache.surveys import Surveys
 from comix_fast.cache.writer import CacheWriter
@@ -18,20 +20,27 @@ from comix_fast.config import ExtractRecipe
 from comix_fast.console import Reporter
 from comix_fast.datasets import Dataset, Video
 from comix_fast.errors import CacheError, VideoError, first_few
-from comix_fast.stages.pipeline import Machine, Pipeline
-from comix_fast.stages.planning import Planner
-from comix_fast.stages.survey import Failure, content_bytes, survey
+from comix_fast.stages.blocks import Block, blocks_of, lists_digest, only_some
+from comix_fast.stages.crew import Crew, Done, Here, Job
+from comix_fast.stages.pipeline import Machine
+from comix_fast.stages.planning import Donors, Planner
+from comix_fast.stages.provenance import made_with
+from comix_fast.stages.survey import Failure, content_bytes
 from comix_fast.video import Decoder
 
 
 @dataclass(frozen=True)
 class Extracted:
-    """What an extract did. n_new: videos it extracted; failures: id, path and reason of those it could not."""
+    """What an extract did. n_new: videos it extracted; failures: id, path and reason of those it could not.
+
+    part: the part of the dataset that it was given; None for the whole.
+    """
 
     cache: Path
     n_new: int
     n_present: int
     failures: tuple[Failure, ...]
+    part: Part | None = None
 
 
 def run(
@@ -45,68 +54,115 @@ def run(
     device: str = "cpu",
     shard_size: int = 32,
     threads: int | None = None,
+    part: Part | None = None,
 ) -> Extracted:
-    """Extracts what the cache at `out` lacks of the dataset.
+    """Extracts what the cache at `out` lacks of the dataset, in this process.
 
     threads: for decoding, and on a CPU for computing too; None takes torch's number, as a rule all cores. It changes
-        no byte. Videos that cannot be read are left out, listed in the result and in failures.json, and tried again
-        by the next run. Raises CacheError if `out` belongs to another recipe; nothing is changed then.
+        no byte. The rest is as in run_with.
     """
-    warnings = [backbone.warning] if backbone.warning else []
+    job = Job(recipe, Donors.of(dataset), shard_size)
     machine = Machine(backbone, decoder, torch.device(device), threads or torch.get_num_threads())
-    with CacheWriter.open(out, recipe, warnings) as cache:
-        groups = video_groups(dataset)
-        surveyed = _still_the_same(out, cache.key, recipe, groups)
+    warnings = [backbone.warning] if backbone.warning else []
+    versions = made_with(device)
+    return run_with(Here(job, machine), job, dataset, out, reporter, warnings=warnings, versions=versions, part=part)
+
+
+def run_with(
+    crew: Crew,
+    job: Job,
+    dataset: Dataset,
+    out: Path,
+    reporter: Reporter,
+    *,
+    warnings: Sequence[str] = (),
+    versions: dict[str, str] | None = None,
+    part: Part | None = None,
+) -> Extracted:
+    """Extracts what the cache at `out` lacks of the dataset, or of one part of it, whoever does the work.
+
+    warnings: kept in a new cache's manifest. versions: of what computes, kept in each shard. Videos that cannot be
+    read are left out, listed in the result and in failures.json, and tried again by the next run. Raises CacheError
+    if `out` belongs to another recipe; nothing is changed then.
+    """
+    with CacheWriter.open(out, job.recipe, warnings, part=part, made_with=versions) as cache:
+        blocks: Sequence[Block] = blocks_of(dataset, job.shard_size)
+        division = Division(part.of if part else 1, job.shard_size, lists_digest(dataset))
+        if part is not None:
+            cache.begin_part(division)
+            blocks = part.share(blocks)
+        surveyed = _still_the_same(out, cache.key, job.recipe, blocks)
         cache.write_dataset(dataset_lists(dataset))
-        failures = survey(
-            cache,
-            _lacking(groups, surveyed),
-            decoder=decoder,
-            size=recipe.size,
-            backgrounds=recipe.views.mixes > 0,
-            shard_size=shard_size,
-            threads=machine.threads,
-            reporter=reporter,
-        )
-        cache.write_failures(failures)
-        surveys = Surveys(out, cache.key)
+        lacking = only_some(blocks, lambda video: video not in surveyed)
+        failures = crew.survey(cache, lacking, reporter, SURVEYS) if lacking else []
+        if part is None:
+            cache.write_failures(failures)
         present = FeatureCache(out).extracted
-        readable = [(domain, [v for v in videos if v.id in surveys.rows]) for domain, videos in groups]
-        planner = Planner(recipe, dataset, surveys)
-        shards = [
-            (domain, members)
-            for domain, videos in _lacking(readable, set(present))
-            for members in planner.shards(videos, shard_size)
-        ]
-        n_new = 0
-        if shards:
-            plans = (planner.plan(video) for _, members in shards for video in members)
-            total = sum(planner.n_clips(video) for _, members in shards for video in members)
-            with (
-                reporter.progress("extracting features", total, "clips") as advance,
-                Pipeline(recipe, machine, surveys, plans) as pipeline,
-            ):
-                filled = pipeline.shards((len(members) for _, members in shards), advance)
-                for (domain, _), videos_of_shard in zip(shards, filled, strict=True):
-                    with cache.shard(domain) as shard:
-                        failures += videos_of_shard.into(shard)
-                    n_new += len(shard.rows)
-        cache.write_failures(failures)
-    listed = {video.id for _, videos in groups for video in videos}
-    return Extracted(out, n_new, len(present & listed), tuple(failures))
+        surveys = _with_donors(
+            crew, cache, job, dataset, reporter, only_some(blocks, lambda video: video not in present)
+        )
+        todo = only_some(blocks, lambda video: video in surveys.rows and video not in present)
+        done = crew.extract(cache, todo, surveys, reporter) if todo else Done()
+        failures += done.failures
+        if part is None:
+            cache.write_failures(failures)
+        else:
+            cache.finish_part(division, failures)
+            shutil.rmtree(out / _donors_folder(part), ignore_errors=True)
+    listed = {video.id for block in blocks for video in block.videos}
+    return Extracted(out, done.n_videos, len(present & listed), tuple(failures), part)
 
 
-def _still_the_same(
-    out: Path, key: str, recipe: ExtractRecipe, groups: Sequence[tuple[str, Sequence[Video]]]
-) -> set[str]:
-    """Ids of the videos that are surveyed, and whose files are those of then.
+def _with_donors(
+    crew: Crew, cache: CacheWriter, job: Job, dataset: Dataset, reporter: Reporter, blocks: Sequence[Block]
+) -> Surveys:
+    """The surveys of the blocks' videos and of all their donors.
+
+    A part surveys donors of its own that no other part has come to; this costs decoding, and spares it the wait.
+    """
+    if cache.part is None or not job.recipe.views.mixes:
+        return Surveys(cache.root, cache.key)
+    folder = _donors_folder(cache.part)
+    videos = {video.id: (role, video) for role, domain in dataset.domains() for video in domain.train}
+    unreadable: set[str] = set()
+    while True:
+        surveys = Surveys(cache.root, cache.key, folder)
+        planner = Planner(job.recipe, job.donors, surveys)
+        mine = [video for block in blocks for video in block.videos if video.id in surveys.rows]
+        wanted = planner.donors_to_look_at(mine, unreadable)
+        if not wanted:
+            return surveys
+        for role in ("source", "target"):
+            some = [video for name, (domain, video) in videos.items() if name in wanted and domain == role]
+            if some:
+                found = crew.survey(cache, _donor_blocks(role, some, job.shard_size), reporter, folder)
+                unreadable |= {one["id"] for one in found}
+
+
+def _donor_blocks(role: str, videos: Sequence[Video], size: int) -> list[Block]:
+    return [
+        Block(number, role, True, tuple(videos[first : first + size]))
+        for number, first in enumerate(range(0, len(videos), size))
+    ]
+
+
+def _donors_folder(part: Part) -> str:
+    return f"{PARTS}/{part.name}"
+
+
+def _still_the_same(out: Path, key: str, recipe: ExtractRecipe, blocks: Sequence[Block]) -> set[str]:
+    """Ids of the blocks' videos that are surveyed, and whose files are those of then.
 
     A survey of a file that has changed is dropped. Raises CacheError if a video that has features is another one
     now, or has become a training video and lacks its mixes: shards never change.
     """
     surveys = Surveys(out, key)
-    known = [v for _, group in groups for v in group if v.id in surveys.rows]
-    changed = [v.id for v in known if _changed(v, surveys.rows[v.id])]
+    changed = [
+        video.id
+        for block in blocks
+        for video in block.videos
+        if video.id in surveys.rows and _changed(video, surveys.rows[video.id])
+    ]
     if any((out / SHARDS).glob("*.h5")):
         cache = FeatureCache(out)
         others = [name for name in changed if name in cache.extracted]
@@ -115,8 +171,7 @@ def _still_the_same(
                 f"{len(others):,} videos in {out} were extracted from other files: {first_few(others)}",
                 hint="a cache keeps what it holds: use another --out for these videos",
             )
-        # Training and test groups take turns, see video_groups.
-        training = [v.id for _, group in groups[::2] for v in group if v.id in cache.extracted]
+        training = [v.id for block in blocks if block.training for v in block.videos if v.id in cache.extracted]
         bare = [name for name in training if not set(recipe.views.mixed) <= set(cache.views(name))]
         if bare:
             raise CacheError(
@@ -150,17 +205,3 @@ def dataset_lists(dataset: Dataset) -> dict[str, Any]:
         test = None if domain.test is None else [[video.id, video.label] for video in domain.test]
         lists[name] = {"name": domain.name, "train": train, "test": test}
     return lists
-
-
-def video_groups(dataset: Dataset) -> list[tuple[str, list[Video]]]:
-    """Each distinct video once: a domain's training videos, then those that are only tested on."""
-    groups = []
-    for name, domain in (("source", dataset.source), ("target", dataset.target)):
-        train = {video.id: video for video in domain.train}
-        test = {video.id: video for video in domain.test or () if video.id not in train}
-        groups += [(name, list(train.values())), (name, list(test.values()))]
-    return groups
-
-
-def _lacking(groups: Sequence[tuple[str, Sequence[Video]]], have: set[str]) -> list[tuple[str, list[Video]]]:
-    return [(domain, [video for video in videos if video.id not in have]) for domain, videos in groups]

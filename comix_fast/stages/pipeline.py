@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -95,14 +95,24 @@ class Pipeline:
 
     plans: of all shards, in order; taken as threads become free, so that the next shard's first videos are decoded
         while this one's last are computed.
+    watch: entered around each decode with the video's id. decoders: threads that decode, where not as many as suit.
     """
 
-    def __init__(self, recipe: ExtractRecipe, machine: Machine, surveys: Surveys, plans: Iterable[VideoPlan]) -> None:
+    def __init__(
+        self,
+        recipe: ExtractRecipe,
+        machine: Machine,
+        surveys: Surveys,
+        plans: Iterable[VideoPlan],
+        watch: Callable[[str], contextlib.AbstractContextManager[None]] | None = None,
+        decoders: int | None = None,
+    ) -> None:
+        self._watch = watch
         self._recipe, self._machine, self._surveys = recipe, machine, surveys
         self._part_size = machine.part_size(recipe.batch_size)
         n_threads = machine.threads
         n_decode, n_compute = (-(-n_threads // COMPUTE_PER_DECODE), n_threads) if machine.on_cpu else (n_threads, 1)
-        self._ahead = Ahead(plans, self._clips, n_decode, HELD_BATCHES * recipe.batch_size)
+        self._ahead = Ahead(plans, self._watched, decoders or n_decode, HELD_BATCHES * recipe.batch_size)
         # More torch threads in each would only wait for one another.
         self._workers: Workers[list[Member], tuple[Filled, int]] = Workers(
             self._computer, n_compute, 1 if machine.on_cpu else None
@@ -165,6 +175,10 @@ class Pipeline:
                 shard.failures[plan.video.id] = failure(plan.video, error)
         if part:
             yield part
+
+    def _watched(self, plan: VideoPlan, check: Check) -> Iterator[tuple[ClipRequest, Clip[Any]]]:
+        with contextlib.nullcontext() if self._watch is None else self._watch(plan.video.id):
+            yield from self._clips(plan, check)
 
     def _clips(self, plan: VideoPlan, check: Check) -> Iterator[tuple[ClipRequest, Clip[Any]]]:
         """One decode of the video for all its views; runs in a decode thread."""

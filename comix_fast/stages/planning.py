@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 
 from comix_fast.cache.format import VideoRow
@@ -36,13 +36,29 @@ def least_clips(dataset: Dataset, views: ViewPlan, bins: int = 16) -> int:
     return bins * (len(dataset.videos()) * len(views.unmixed) + len(training) * views.mixes)
 
 
+@dataclass(frozen=True)
+class Donors:
+    """Ids of the training videos of each domain, in the order of their lists: donors to those of the other."""
+
+    source: tuple[str, ...]
+    target: tuple[str, ...]
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Donors:
+        """Those of a dataset."""
+        return cls(*(tuple(video.id for video in domain.train) for domain in (dataset.source, dataset.target)))
+
+    def by_video(self) -> dict[str, tuple[str, ...]]:
+        """For each training video, whose backgrounds may be mixed in."""
+        return dict.fromkeys(self.source, self.target) | dict.fromkeys(self.target, self.source)
+
+
 class Planner:
     """Plans videos one by one. Test videos get the views without mixing alone: nothing is trained on them."""
 
-    def __init__(self, recipe: ExtractRecipe, dataset: Dataset, surveys: Surveys) -> None:
+    def __init__(self, recipe: ExtractRecipe, donors: Donors, surveys: Surveys) -> None:
         self._recipe, self._surveys = recipe, surveys
-        source, target = ([video.id for video in domain.train] for domain in (dataset.source, dataset.target))
-        self._donors = dict.fromkeys(source, target) | dict.fromkeys(target, source)
+        self._donors = donors.by_video()
 
     def _clips(self, video: Video) -> ClipPlan:
         recipe, n_frames = self._recipe, self._surveys.rows[video.id].n_frames
@@ -77,11 +93,36 @@ class Planner:
         speeds = dict(views.unmixed)
         mixes: dict[str, MixDraw] = {}
         for view in views.mixed if video.id in self._donors else ():
-            donors, usable = self._donors[video.id], self._surveys.rows.__contains__
-            mixes[view] = draw_mix(plan, video.id, view, donors, usable, views.seed, views.gamma_max)
+            mixes[view] = self.draw(video, view, self._surveys.rows.__contains__)
             starts[view], speeds[view] = mixes[view].starts, 1
         requests = [request for view in starts for request in _requests(plan, view, starts[view], speeds[view])]
         return VideoPlan(video, self._surveys.rows[video.id], tuple(requests), starts, mixes)
+
+    def draw(self, video: Video, view: str, usable: Callable[[str], bool]) -> MixDraw:
+        """One draw of background mixing of a training video; usable: whether a donor can be decoded."""
+        views = self._recipe.views
+        donors = self._donors[video.id]
+        return draw_mix(self._clips(video), video.id, view, donors, usable, views.seed, views.gamma_max)
+
+    def donors_to_look_at(self, videos: Iterable[Video], unreadable: Set[str]) -> set[str]:
+        """Donors that the videos' draws fall on, if all are readable that have not been surveyed or found unreadable.
+
+        Of these, the unsurveyed ones: when they are surveyed, others may take the places of those that can't be read.
+        """
+        wanted: set[str] = set()
+
+        def usable(donor: str) -> bool:
+            if donor in self._surveys.rows:
+                return True
+            if donor in unreadable:
+                return False
+            wanted.add(donor)
+            return True
+
+        for video in videos:
+            for view in self._recipe.views.mixed if video.id in self._donors else ():
+                self.draw(video, view, usable)
+        return wanted
 
 
 def _requests(plan: ClipPlan, view: str, starts: Sequence[int], speed: int) -> Iterator[ClipRequest]:

@@ -6,16 +6,17 @@ before the first mixed clip. What is found stays in the cache; no video is surve
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from comix_fast.cache.format import UNLABELLED, VideoRow
+from comix_fast.cache.format import SURVEYS, UNLABELLED, VideoRow
 from comix_fast.cache.writer import CacheWriter
 from comix_fast.console import Reporter
 from comix_fast.datasets import Video
@@ -50,9 +51,12 @@ def survey(
     shard_size: int,
     threads: int,
     reporter: Reporter,
+    folder: str = SURVEYS,
+    watch: Callable[[str], contextlib.AbstractContextManager[None]] | None = None,
 ) -> list[Failure]:
     """Decodes each video of (domain, videos) once, `threads` at a time, and writes what it finds by shard_size videos.
 
+    folder: of the cache, to write to. watch: entered around each decode with the video's id.
     Returns the videos that cannot be read, with the reason; in the order of the videos, as all that is written.
     """
     failures: list[Failure] = []
@@ -61,7 +65,9 @@ def survey(
         return failures
 
     def look(video: Video, check: Check) -> Iterator[Found]:
-        yield survey_video(video, decoder, size, backgrounds, check)
+        with contextlib.nullcontext() if watch is None else watch(video.id):
+            found = survey_video(video, decoder, size, backgrounds, check)
+        yield found
 
     videos = (video for _, group in groups for video in group)
     with (
@@ -82,7 +88,7 @@ def survey(
                         rows.append(row)
                         found += [] if background is None else [background]
                     advance(1)
-                cache.add_survey(domain, rows, found if backgrounds else None)
+                cache.add_survey(domain, rows, found if backgrounds else None, folder)
     return failures
 
 

@@ -25,7 +25,7 @@ from comix_fast.errors import CacheError, ComixError
 from comix_fast.stages import extract, pipeline, planning
 from comix_fast.stages.extract import Extracted
 from comix_fast.stages.pipeline import Machine, Pipeline
-from comix_fast.stages.planning import Planner
+from comix_fast.stages.planning import Donors, Planner
 from comix_fast.video import FrameStream, choose_decoder, mix_background, open_stream, stream_clips, stream_windows
 
 SIZE = 32
@@ -92,7 +92,7 @@ def test_threads_give_what_plain_loops_give(films: Dataset, tmp_path: Path) -> N
     out = extracted(films, tmp_path / "cache", threads=3).cache
     cache, backbone = FeatureCache(out), Summing()
     surveys = extract.Surveys(out, cache.key)
-    planner = Planner(recipe(), films, surveys)
+    planner = Planner(recipe(), Donors.of(films), surveys)
     for video in films.videos():
         plan = planner.plan(video)
         with open_stream(video.path, None, PYAV) as stream:
@@ -187,7 +187,7 @@ def test_no_usable_donor_is_said_as_before(films: Dataset, tmp_path: Path) -> No
 
 def test_a_shard_closes_at_its_clips_too(films: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = extracted(films, tmp_path / "cache").cache
-    planner = Planner(recipe(), films, extract.Surveys(out, FeatureCache(out).key))
+    planner = Planner(recipe(), Donors.of(films), extract.Surveys(out, FeatureCache(out).key))
     videos = films.source.train
     sizes = [planner.n_clips(video) for video in videos]
     assert [len(members) for members in planner.shards(videos, 4)] == [4, 2]
@@ -231,7 +231,7 @@ def test_features_of_parts_that_are_not_full(films: Dataset, tmp_path: Path) -> 
 def test_a_pipeline_that_is_not_used_up_ends(films: Dataset, tmp_path: Path) -> None:
     out = extracted(films, tmp_path / "cache").cache
     surveys = extract.Surveys(out, FeatureCache(out).key)
-    planner = Planner(recipe(), films, surveys)
+    planner = Planner(recipe(), Donors.of(films), surveys)
     machine = Machine(Summing(), PYAV, torch.device("cpu"), 2)  # type: ignore[arg-type]
     plans = (planner.plan(video) for video in films.videos())
     with no_thread_left(), Pipeline(recipe(), machine, surveys, plans):
