@@ -137,6 +137,13 @@ def extract(
     seed: Annotated[int, typer.Option(help="Decides donors, γ and starts of the mixes.")] = 0,
     batch_size: BatchClips = 16,
     shard_size: Annotated[int, typer.Option(min=1, help="Videos per shard: what an interruption can lose.")] = 32,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Only the I-th of N parts of the dataset, for N machines or jobs, into one folder or one each.",
+        ),
+    ] = None,
     device: Device = "auto",
     compiled: Compiled = None,
     decoder: DecoderName = "auto",
@@ -163,6 +170,7 @@ def extract(
         command.Engine(backbone, weights, precision, device, decoder, threads, batch_size, shard_size, compiled),
         command.view_plan(views, mixes, seed),
         terminal,
+        command.typed_part(shard),
     )
     print_answer(command.to_json(done), as_json, command.closing(done))
     if done.failures:

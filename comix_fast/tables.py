@@ -125,6 +125,7 @@ def cache_table(summary: CacheSummary) -> RenderableType:
     table.columns[1].justify = "left"
     table.show_header = False
     notes = [f"warning: {warning}" for warning in summary.warnings]
+    notes += [f"part {part} is not finished" for part in summary.unfinished_parts]
     notes += [f"not extracted: {line['id']}: {line['reason']}" for line in summary.failures]
     return Group(Text(str(summary.path), style="bold"), table, *(Text(note, style="yellow") for note in notes))
 

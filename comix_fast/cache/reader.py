@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comix_fast.cache import format as form
-from comix_fast.cache.parts import read_records
-from comix_fast.cache.reading import open_file, read_group, read_ids, read_videos, read_view, read_view_table
-from comix_fast.cache.stored_json import read_json, read_marked
-from comix_fast.config import digest, mixed_views
+from comix_fast.cache.compact_file import CompactFile, read_compact_manifest
+from comix_fast.cache.lists import DOMAINS, SPLITS, Lists
+from comix_fast.cache.store import Mixing, ShardFolder, Store, read_folder_manifest, stated_mixes
 from comix_fast.errors import CacheError, first_few
 
-OPEN_SHARDS = 2
-DOMAINS = ("source", "target")
-SPLITS = ("train", "test")
+__all__ = ["DOMAINS", "SPLITS", "CacheSummary", "CachedVideo", "FeatureCache", "read_manifest"]
 
 
 @dataclass(frozen=True)
@@ -49,130 +45,98 @@ class CacheSummary:
     n_bytes: int
     failures: tuple[Mapping[str, str], ...]
     measured: int
+    unfinished_parts: tuple[str, ...] = ()
 
 
-def read_manifest(root: Path) -> dict[str, Any]:
-    """The manifest, its key checked against its recipe."""
-    manifest: dict[str, Any] = read_marked(root / form.MANIFEST, "comix-cache")
-    if manifest.get("key") != digest(manifest.get("recipe")):
-        raise CacheError(
-            f"{root / form.MANIFEST}: the key is not that of the recipe",
-            hint="somebody edited it; the features still belong to the recipe they were made with",
-        )
-    return manifest
-
-
-def read_failures(path: Path) -> tuple[Mapping[str, str], ...]:
-    """The lines of a failures.json: id, path, reason. Raises CacheError if it is damaged."""
-    # In caches of form 1 it is a bare list.
-    value = read_json(path)
-    listed = value if isinstance(value, list) else read_marked(path, "comix-failures").get("failures")
-    if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
-        raise CacheError(f"{path} holds no list of failures", hint="delete it; the next extract writes it again")
-    return tuple({str(name): str(text) for name, text in one.items()} for one in listed)
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a cache, a folder or a compacted file; its key checked against its recipe."""
+    return read_compact_manifest(path) if path.is_file() else read_folder_manifest(path)
 
 
 class FeatureCache:
-    """A cache opened for reading. Raises CacheError if it is absent, damaged or of a newer form.
+    """A cache opened for reading: the folder that stage one wrote, or the file that it was compacted into.
+
+    Raises CacheError if it is absent, damaged or of a newer form.
 
     .key: sha256 of the recipe; .recipe: the recipe; .classes: class names; .names: {"source": …, "target": …}.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        manifest = read_manifest(self.path)
-        self.key: str = manifest["key"]
-        self.recipe: dict[str, Any] = manifest["recipe"]
-        self.warnings: tuple[str, ...] = tuple(manifest.get("warnings", ()))
-        self._lists = read_marked(self.path / form.DATASET, "comix-dataset")
-        try:
-            self.classes: tuple[str, ...] = tuple(self._lists["classes"])
-            self.names = {domain: str(self._lists[domain]["name"]) for domain in DOMAINS}
-            self.notes: tuple[str, ...] = tuple(self._lists.get("notes", ()))
-        except (KeyError, TypeError) as error:
-            raise CacheError(f"{self.path / form.DATASET} lacks {error}", hint="run extract again") from error
-        self._where: dict[str, tuple[Path, int]] = {}
-        self._n_videos: dict[Path, int] = {}
-        self._views: dict[Path, tuple[str, ...]] = {}
-        for shard in sorted((self.path / form.SHARDS).glob("*.h5")):
-            self._index(shard)
-        self._videos_of = functools.lru_cache(maxsize=None)(self._read_videos)
-        # One small LRU per cache object: whole views of a shard, so that video-wise access stays cheap.
-        n_views = len(self.recipe["views"]) + len(self.mixed_views())
-        self._view = functools.lru_cache(OPEN_SHARDS * n_views)(self._read_view)
-
-    def _index(self, path: Path) -> None:
-        with open_file(path, "comix-shard") as file:
-            if file.attrs.get("key") != self.key:
-                raise CacheError(f"{path} belongs to another recipe", hint="move it out of this cache")
-            views = read_group(file, "views", str(path), "group")
-            self._views[path] = tuple(views)
-            ids = read_ids(file, str(path))
-            self._n_videos[path] = len(ids)
-            for row, video in enumerate(ids):
-                if video in self._where:
-                    other = self._where[video][0].name
-                    raise CacheError(f"{video} is in two shards, {other} and {path.name}", hint="remove one")
-                self._where[video] = path, row
-
-    def _read_videos(self, path: Path) -> list[form.VideoRow]:
-        with open_file(path, "comix-shard") as file:
-            return read_videos(file, str(path))
-
-    def _read_view(self, path: Path, view: str) -> form.ShardView:
-        with open_file(path, "comix-shard") as file:
-            return read_view(file, view, self._n_videos[path], str(path))
+        self._store: Store = CompactFile(self.path) if self.path.is_file() else ShardFolder(self.path)
+        self.manifest, self.dataset = self._store.manifest, self._store.dataset
+        self.key: str = self.manifest["key"]
+        self.recipe: dict[str, Any] = self.manifest["recipe"]
+        self.warnings: tuple[str, ...] = tuple(self.manifest.get("warnings", ()))
+        self.lists = Lists.of(self.dataset, f"the {form.DATASET} of {self.path}")
+        self.classes, self.names, self.notes = self.lists.classes, self.lists.names, self.lists.notes
 
     @property
     def extracted(self) -> frozenset[str]:
         """Ids of all videos that have features."""
-        return frozenset(self._where)
+        return frozenset(self._store.where)
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """The HDF5 files that hold the features."""
+        return self._store.files
 
     def has_test(self, domain: str) -> bool:
         """Whether a domain ("source" or "target") has a test list of its own."""
-        return self._lists[domain].get("test") is not None
+        return (domain, "test") in self.lists.listed
 
-    def _listed(self, domain: str, split: str) -> list[tuple[str, int | None]]:
+    def _listed(self, domain: str, split: str) -> Sequence[tuple[str, int | None]]:
         if domain not in DOMAINS or split not in SPLITS:
             raise CacheError(f"there is no {domain!r} {split!r} list", hint="source or target, train or test")
-        listed = self._lists[domain].get(split)
-        if listed is None:
-            listed = self._lists[domain]["train"] if domain == "target" else []
-        return [(str(video), label) for video, label in listed]
+        if not self.has_test(domain) and split == "test":
+            return self.lists.listed[domain, "train"] if domain == "target" else ()
+        return self.lists.listed[domain, split]
 
     def videos(self, domain: str, split: str) -> list[CachedVideo]:
         """The extracted videos of a list, in its order; listed videos that failed are left out.
 
         A target without a test list is measured on its training videos: videos("target", "test") are these.
         """
-        return [
-            CachedVideo(video, domain, label) for video, label in self._listed(domain, split) if video in self._where
-        ]
+        where = self._store.where
+        return [CachedVideo(video, domain, label) for video, label in self._listed(domain, split) if video in where]
 
     def n_missing(self, domain: str) -> int:
         """How many of a domain's listed videos have no features."""
         listed = {video for split in SPLITS for video, _ in self._listed(domain, split)}
-        return len(listed - self._where.keys())
+        return len(listed - self._store.where.keys())
 
     def views(self, video: str) -> tuple[str, ...]:
         """The views that a video has."""
-        return self._views[self.place(video)[0]]
+        self.place(video)
+        return self._store.views(video)
+
+    def views_of(self, path: Path) -> tuple[str, ...]:
+        """The views that one of the files has, of some of its videos at least."""
+        return self._store.views_of(path)
 
     def place(self, video: str) -> tuple[Path, int]:
-        """The shard that holds a video, and its number there. Raises CacheError if there is no such video."""
-        if video not in self._where:
+        """The file that holds a video, and its number there. Raises CacheError if there is no such video."""
+        if video not in self._store.where:
             raise CacheError(f"the cache {self.path} has no video {video!r}")
-        return self._where[video]
+        return self._store.where[video]
 
     def row(self, video: str) -> form.VideoRow:
         """What is known of a video: label at extraction, n_frames, fps, sha256 of its file."""
         path, row = self.place(video)
-        return self._videos_of(path)[row]
+        return self._store.rows(path)[row]
+
+    def domain(self, video: str) -> str:
+        """The domain of a video, "source" or "target", listed or not."""
+        path, row = self.place(video)
+        return self._store.domains(path)[row]
 
     def tables(self, path: Path, views: Sequence[str]) -> list[form.ViewTable]:
-        """Where the clips of some views of a shard lie, their features unread. Raises CacheError if it lacks one."""
-        with open_file(path, "comix-shard") as file:
-            return [read_view_table(file, view, self._n_videos[path], str(path)) for view in views]
+        """Where the clips of some views of a file lie, their features unread. Raises CacheError if it lacks one."""
+        return self._store.tables(path, views)
+
+    def mixing(self, path: Path, view: str) -> Mixing | None:
+        """Donors and gammas of a view of a file, of each of its videos; None for a view without mixing."""
+        return self._store.mixing(path, view)
 
     def require_view(self, video: str, view: str) -> None:
         """Raises CacheError if a video lacks a view, naming those that it has."""
@@ -186,14 +150,7 @@ class FeatureCache:
         """One view of one video: features [n, D] float16, starts [n], and for mixes donor and gamma."""
         path, row = self.place(video)
         self.require_view(video, view)
-        flat = self._view(path, view)
-        rows = slice(int(flat.offsets[row]), int(flat.offsets[row + 1]))
-        return form.ViewClips(
-            flat.features[rows],
-            flat.starts[rows],
-            None if flat.donor is None else flat.donor[row],
-            None if flat.gamma is None else float(flat.gamma[row]),
-        )
+        return self._store.clips(path, row, view)
 
     def features(self, video_id: str, view: str = "plain") -> NDArray[np.float16]:
         """[n, D] float16: the clips of one view of one video, in temporal order."""
@@ -201,19 +158,15 @@ class FeatureCache:
 
     def mixed_views(self) -> tuple[str, ...]:
         """The names of the background-mixing draws of this cache."""
-        return mixed_views(int(self.recipe["views"].get("bgmix", {}).get("draws", 0)))
+        return stated_mixes(self.manifest)
 
     def failures(self) -> tuple[Mapping[str, str], ...]:
         """The videos that the last extract could not read: id, path, reason."""
-        path = self.path / form.FAILURES
-        whole = read_failures(path) if path.exists() else ()
-        parts = [one for record in read_records(self.path) for one in record.failures]
-        # What a part failed at, another or a later run may have done.
-        return (*whole, *(one for one in parts if one.get("id") not in self._where))
+        return self._store.failures()
 
     def summary(self) -> CacheSummary:
         """Counts, sizes and the recipe, for `comix cache info`."""
-        lists = [(domain, split) for domain in DOMAINS for split in SPLITS if self._lists[domain].get(split)]
+        lists = [which for which, listed in self.lists.listed.items() if listed]
         return CacheSummary(
             path=self.path,
             key=self.key,
@@ -224,16 +177,17 @@ class FeatureCache:
             listed={which: len(self._listed(*which)) for which in lists},
             extracted={which: len(self.videos(*which)) for which in lists},
             clips=dict(self._count_clips()),
-            n_shards=len(self._views),
-            n_bytes=sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file()),
+            n_shards=len(self.files),
+            n_bytes=self._store.n_bytes(),
             failures=self.failures(),
             measured=sum(video.label is not None for video in self.videos("target", "test")),
+            unfinished_parts=tuple(record.part.name for record in self._store.records() if not record.finished),
         )
 
     def _count_clips(self) -> Iterator[tuple[str, int]]:
         totals: dict[str, int] = {}
-        for path, views in self._views.items():
-            with open_file(path, "comix-shard") as file:
-                for view in views:
-                    totals[view] = totals.get(view, 0) + len(file["views"][view]["starts"])
+        for path in self.files:
+            views = self.views_of(path)
+            for view, table in zip(views, self.tables(path, views), strict=True):
+                totals[view] = totals.get(view, 0) + len(table.starts)
         yield from sorted(totals.items(), key=lambda item: (item[0] != "plain", item[0]))

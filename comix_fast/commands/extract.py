@@ -16,13 +16,14 @@ from comix_fast.backbones.compiling import can_compile, pays
 from comix_fast.backbones.precision import Precision
 from comix_fast.cache import FeatureCache
 from comix_fast.cache.format import MANIFEST
+from comix_fast.cache.parts import Part, read_records
 from comix_fast.cache.reader import read_manifest
 from comix_fast.commands.machine import choose_device, set_threads
 from comix_fast.commands.weights_of_run import resolve_backbone, resolve_weights
 from comix_fast.config import ExtractRecipe, ViewPlan
 from comix_fast.console import Reporter
 from comix_fast.datasets import Dataset, check_files, load_folders, load_preset, load_toml
-from comix_fast.errors import DatasetError
+from comix_fast.errors import DatasetError, first_few
 from comix_fast.stages import extract as stage
 from comix_fast.stages.extract import Extracted
 from comix_fast.stages.pipeline_first import first_clips
@@ -84,6 +85,11 @@ def view_plan(views: str, mixes: int, seed: int) -> ViewPlan:
     return ViewPlan.parse([name.strip() for name in views.split(",") if name.strip()], mixes, seed)
 
 
+def typed_part(typed: str | None) -> Part | None:
+    """From --shard i/n."""
+    return None if typed is None else Part.parse(typed)
+
+
 def default_out(dataset: Dataset) -> Path:
     """cache/NAME. Raises DatasetError for a name that would lead elsewhere."""
     name = dataset.name
@@ -114,8 +120,10 @@ def load(engine: Engine, dataset: Dataset, views: ViewPlan, out: Path, device: s
     return load_backbone(name, weights, engine.precision, device, check=clips, compiled=compiled)
 
 
-def run(dataset: Dataset, out: Path, engine: Engine, views: ViewPlan, reporter: Reporter) -> Extracted:
-    """Loads the backbone and extracts what the cache lacks."""
+def run(
+    dataset: Dataset, out: Path, engine: Engine, views: ViewPlan, reporter: Reporter, part: Part | None = None
+) -> Extracted:
+    """Loads the backbone and extracts what the cache lacks of the dataset, or of one part of it."""
     set_threads(engine.threads)
     device = choose_device(engine.device)
     decoder = choose_decoder(engine.decoder)
@@ -125,7 +133,7 @@ def run(dataset: Dataset, out: Path, engine: Engine, views: ViewPlan, reporter: 
     reporter.say(
         f"{backbone.name}, {backbone.weights_name} weights, {backbone.precision}"
         f"{', compiled' if backbone.compiled else ''} on {device}; {decoder.name}; "
-        f"{len(dataset.videos()):,} videos into {out}"
+        f"{'' if part is None else f'part {part.number} of {part.of} of '}{len(dataset.videos()):,} videos into {out}"
     )
     for note in dict.fromkeys((*dataset.notes, dataset.measured()[1])):
         reporter.say(note)
@@ -149,6 +157,7 @@ def run(dataset: Dataset, out: Path, engine: Engine, views: ViewPlan, reporter: 
         device=device,
         shard_size=engine.shard_size,
         threads=engine.threads,
+        part=part,
     )
 
 
@@ -159,17 +168,33 @@ def to_json(done: Extracted) -> dict[str, Any]:
         "extracted": done.n_new,
         "present_before": done.n_present,
         "failures": list(done.failures),
+        "part": None if done.part is None else [done.part.number, done.part.of],
     }
 
 
 def closing(done: Extracted) -> RenderableType:
     """How it ended and what to do next; failures by name and reason."""
-    lines = [f"{done.cache}: {done.n_new:,} videos extracted, {done.n_present:,} were there"]
+    part = "" if done.part is None else f", part {done.part.number} of {done.part.of}"
+    lines = [f"{done.cache}{part}: {done.n_new:,} videos extracted, {done.n_present:,} were there"]
     if done.failures:
         lines.append(f"videos that could not be read: {len(done.failures):,}; the same command tries just these again:")
         lines += [f"  {one['id']}: {one['reason']}" for one in done.failures[:SHOWN_FAILURES]]
         if len(done.failures) > SHOWN_FAILURES:
             lines.append(f"  … all of them in {done.cache / 'failures.json'}")
+    if done.part is not None and (waiting := _other_parts(done.cache, done.part)):
+        return Group(*(Text(line) for line in [*lines, *waiting]))
     mixed = "" if FeatureCache(done.cache).mixed_views() else " --no-bgm"
     lines.append(f"next: comix adapt --from-cache {shlex.quote(str(done.cache))}{mixed}")
     return Group(*(Text(line) for line in lines))
+
+
+def _other_parts(cache: Path, part: Part) -> list[str]:
+    """Which parts this folder still waits for, as far as it knows; nothing if all are done."""
+    finished = {record.part.number for record in read_records(cache) if record.finished and record.part.of == part.of}
+    missing = [str(number) for number in range(1, part.of + 1) if number not in finished]
+    if not missing:
+        return []
+    return [
+        f"parts not finished in this folder: {first_few(missing, 12)} of {part.of}",
+        "next: wait for them; where they have folders of their own: comix cache merge PART … --out CACHE",
+    ]
