@@ -12,15 +12,12 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from comix_fast import cli_cache, cli_export, cli_import, cli_models, cli_predict
+from comix_fast import cli_cache, cli_export, cli_extract, cli_import, cli_models, cli_predict
 from comix_fast.console import Terminal, print_answer
 from comix_fast.errors import ComixError, OutOfTime
 from comix_fast.options import (
     BackboneName,
-    BatchClips,
     CacheFolder,
-    Compiled,
-    DecoderName,
     Device,
     Json,
     MaxMinutes,
@@ -75,12 +72,19 @@ def main(argv: Sequence[str] | None = None) -> None:
             traceback.print_exc()
         print(f"error: {_plain_words(error)}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        # Before typer listens for it, or after.
+        print(_interrupted(arguments), file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
-            resumes = not arguments or arguments[0] not in NOTHING_KEPT
-            more = ": what is finished is kept; the same command goes on from there" if resumes else ""
-            print(f"interrupted{more}", file=sys.stderr)
+            print(_interrupted(arguments), file=sys.stderr)
         raise
+
+
+def _interrupted(arguments: Sequence[str]) -> str:
+    resumes = not arguments or arguments[0] not in NOTHING_KEPT
+    return "interrupted" + (": what is finished is kept; the same command goes on from there" if resumes else "")
 
 
 def _plain_words(error: BaseException) -> str:
@@ -98,6 +102,9 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+cli_extract.add_to(app)
+
+
 @app.callback()
 def root(
     version: Annotated[
@@ -105,76 +112,6 @@ def root(
     ] = False,
 ) -> None:
     """Nothing to do before a command."""
-
-
-@app.command(epilog="Example: comix extract ut.toml --out cache/ut")
-def extract(
-    dataset: Annotated[Path | None, typer.Argument(help="The dataset's TOML file.")] = None,
-    source: Annotated[Path | None, typer.Option(help="Folder of class folders: the labelled source.")] = None,
-    target: Annotated[Path | None, typer.Option(help="Folder of class folders, or of videos without labels.")] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="A published layout: ucf-hmdb, hmdb-ucf, jester, epic-d1-d2 …")
-    ] = None,
-    base_dir: Annotated[Path | None, typer.Option(help="With --preset: the folder of the published layout.")] = None,
-    splits: Annotated[Path | None, typer.Option(help="With --preset: the folder of its split files.")] = None,
-    published_validation: Annotated[
-        bool,
-        typer.Option(
-            "--published-validation", help="Jester only: measure on the source's list, as the published code did."
-        ),
-    ] = False,
-    out: Annotated[Path | None, typer.Option(help="The cache to make or fill. Default: cache/NAME.")] = None,
-    backbone: BackboneName = "i3d",
-    weights: Weights = "kinetics400",
-    precision: Precision = "auto",
-    views: Annotated[
-        str,
-        typer.Option(
-            help="Views: plain, bgmix, speed-2 … speed-9; adapt reads plain and bgmix, the speeds are for other uses."
-        ),
-    ] = "plain,speed-2,bgmix",
-    mixes: Annotated[int, typer.Option(help="Draws of background mixing per training video.")] = 4,
-    seed: Annotated[int, typer.Option(help="Decides donors, γ and starts of the mixes.")] = 0,
-    batch_size: BatchClips = 16,
-    shard_size: Annotated[int, typer.Option(min=1, help="Videos per shard: what an interruption can lose.")] = 32,
-    shard: Annotated[
-        str | None,
-        typer.Option(
-            metavar="I/N",
-            help="Only the I-th of N parts of the dataset, for N machines or jobs, into one folder or one each.",
-        ),
-    ] = None,
-    device: Device = "auto",
-    compiled: Compiled = None,
-    decoder: DecoderName = "auto",
-    threads: Threads = None,
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Leave out listed videos that have no file.")
-    ] = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
-) -> None:
-    """Stage one: run the backbone over every video once and keep its clip features.
-
-    The same command again does only what is missing; another recipe in the same folder is refused.
-    """
-    from comix_fast.commands import extract as command
-
-    terminal = Terminal(quiet)
-    chosen = command.choose_dataset(
-        dataset, source, target, preset, base_dir, splits, published_validation, allow_missing
-    )
-    done = command.run(
-        chosen,
-        out or command.default_out(chosen),
-        command.Engine(backbone, weights, precision, device, decoder, threads, batch_size, shard_size, compiled),
-        command.view_plan(views, mixes, seed),
-        terminal,
-        command.typed_part(shard),
-    )
-    print_answer(command.to_json(done), as_json, command.closing(done))
-    if done.failures:
-        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: comix adapt --from-cache cache/ut --seeds 10 --iterations 2000")

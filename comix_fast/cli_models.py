@@ -10,6 +10,7 @@ import typer
 from comix_fast.console import Terminal, print_answer
 from comix_fast.errors import ComixError
 from comix_fast.options import (
+    LIMITS,
     BackboneName,
     DecoderName,
     Device,
@@ -19,7 +20,9 @@ from comix_fast.options import (
     Threads,
     Weights,
     adapt_options,
+    limit_options,
     require_resumable,
+    take_limits,
     takes_options,
     typed_options,
 )
@@ -41,7 +44,10 @@ OF_ADAPTATION = (
 )
 """Fields of the recipe that a warm-start has no use for."""
 
-OF_MACHINE = ("device", "devices", "threads", "decoder", "graphs", "checkpoint_activations", "save_every", "keep")
+OF_MACHINE = (
+    *("device", "devices", "threads", "decoder", "graphs", "checkpoint_activations", "save_every", "keep"),
+    *LIMITS,
+)
 """Options that go with --resume too; without them they are as the run was begun."""
 OF_SESSION = ("max_minutes", "quiet", "as_json")
 
@@ -104,10 +110,10 @@ Keep = Annotated[int, typer.Option(min=1, help="Checkpoints kept.")]
 def add_to(app: typer.Typer) -> None:
     """Adds both commands."""
     app.command(epilog="Example: comix finetune ut.toml --clips 4 --train-from Mixed_5b")(
-        takes_options(finetune, adapt_options(END_TO_END, ("precision", *OF_ADAPTATION), FROM_FRAMES))
+        takes_options(finetune, adapt_options(END_TO_END, ("precision", *OF_ADAPTATION), FROM_FRAMES) + limit_options())
     )
     app.command(epilog="Example: comix train --preset ucf-hmdb --base-dir data/ucf_hmdb --splits video_splits")(
-        takes_options(train, adapt_options(END_TO_END, ("precision",), FROM_FRAMES))
+        takes_options(train, adapt_options(END_TO_END, ("precision",), FROM_FRAMES) + limit_options())
     )
 
 
@@ -156,8 +162,9 @@ def finetune(
     chosen = asked.Backbone(
         backbone, weights, precision, backbone_lr, batch_norm, False, train_from, clips, None, micro_batch
     )
+    limits = take_limits(options)
     machine = command.Machine(
-        device, devices, threads, decoder, graphs, checkpoint_activations, save_every, keep, max_minutes
+        device, devices, threads, decoder, graphs, checkpoint_activations, save_every, keep, max_minutes, limits
     )
     recipe = train_preset(preset).with_changes({"method": "source-only"})
     _run(context, where, recipe, chosen, machine, from_run, resume, name, runs, options, quiet, as_json)
@@ -219,8 +226,9 @@ def train(
     chosen = asked.Backbone(
         backbone, weights, precision, backbone_lr, batch_norm, freeze_backbone, train_from, clips, mixes, micro_batch
     )
+    limits = take_limits(options)
     machine = command.Machine(
-        device, devices, threads, decoder, graphs, checkpoint_activations, save_every, keep, max_minutes
+        device, devices, threads, decoder, graphs, checkpoint_activations, save_every, keep, max_minutes, limits
     )
     if not tpl and options.get("lambda_tpl"):
         raise ComixError("--no-tpl and --lambda-tpl contradict each other")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from comix_fast.console import Terminal, print_answer
-from comix_fast.options import DecoderName, Device, Json, Quiet, Threads
+from comix_fast.options import DecoderName, Device, Json, Quiet, Threads, limit_options, take_limits, takes_options
 
 
 def predict(
@@ -45,6 +45,7 @@ def predict(
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
+    **limits: Any,
 ) -> None:
     """Classify videos with an adapted model: the likeliest classes of each, with probabilities.
 
@@ -56,7 +57,11 @@ def predict(
     found = command.named_videos(videos or [], listed)
     reporter = Terminal(quiet)
     done = command.run(
-        run, found, top_k, command.Choice(seed, head, domain, weights, device, threads, decoder), reporter
+        run,
+        found,
+        top_k,
+        command.Choice(seed, head, domain, weights, device, threads, decoder, take_limits(limits)),
+        reporter,
     )
     if csv is not None:
         command.write_csv(done, csv)
@@ -70,4 +75,6 @@ def predict(
 
 def add_to(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command(epilog="Example: comix predict runs/ut-1a2b3c4d new-videos --top-k 3 --csv predictions.csv")(predict)
+    app.command(epilog="Example: comix predict runs/ut-1a2b3c4d new-videos --top-k 3 --csv predictions.csv")(
+        takes_options(predict, limit_options())
+    )

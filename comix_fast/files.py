@@ -7,6 +7,7 @@ import errno
 import fcntl
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +84,15 @@ def _take_lock(descriptor: int, path: Path, refusal: ComixError, shared: bool, w
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file whole, indented, in UTF-8."""
     write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file; 0 for what is no file, or no longer there: others may be moving files into place."""
+    try:
+        found = path.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
 def remove_partial(folder: Path, tag: str = "") -> None:

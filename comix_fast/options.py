@@ -89,6 +89,13 @@ _HELP = {
 }
 
 
+LIMITS: Mapping[str, tuple[type, str, str]] = {
+    "max_pixels": (int, "Refuse videos with larger pictures, width × height; 0: any", "67,108,864, 8192 × 8192"),
+    "max_frames": (int, "Refuse videos of more frames; 0: any", "10,000,000"),
+    "max_seconds": (float, "Refuse videos that last longer; 0: any", "172,800, two days"),
+}
+
+
 _SETTLED = {
     "warmstart_iterations": "as many epochs as published",
     "iterations": "as many epochs as published",
@@ -117,6 +124,27 @@ def adapt_options(
         annotation: Any = cast(Any, Annotated)[kind | None, option]
         found.append(inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation))
     return found
+
+
+def limit_options() -> list[inspect.Parameter]:
+    """What a video may have at most: --max-pixels, --max-frames, --max-seconds. None stands for the default."""
+    return [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=cast(Any, Annotated)[
+                kind | None, typer.Option(min=0, help=rf"{text}. \[default: {usual}]", show_default=False)
+            ],
+        )
+        for name, (kind, text, usual) in LIMITS.items()
+    ]
+
+
+def take_limits(options: dict[str, Any]) -> dict[str, Any]:
+    """Takes the options of limit_options out of `options`: those given, by name, as Limits takes them."""
+    taken = {name: options.pop(name, None) for name in LIMITS}
+    return {name: value for name, value in taken.items() if value is not None}
 
 
 def typed_options(context: typer.Context) -> dict[str, str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,13 @@ from comix_fast.training.recipe import Graphs, VideoRecipe
 from comix_fast.training.road import Network
 from comix_fast.training.train import Engine
 from comix_fast.training.train import run as train
-from comix_fast.video import choose_decoder
+from comix_fast.video import Limits, choose_decoder
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What computes and how often it is saved, as typed. max_minutes: of this session alone."""
+    """What computes and how often it is saved, as typed. max_minutes, limits (fields of Limits): of this
+    session alone."""
 
     device: str = "auto"
     devices: int = 1
@@ -48,10 +49,11 @@ class Machine:
     save_every: int = 50
     keep: int = 2
     max_minutes: float | None = None
+    limits: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """What a resumed run is computed with again, so that it goes on to the very bit."""
-        return {name: value for name, value in vars(self).items() if name != "max_minutes"}
+        return {name: value for name, value in vars(self).items() if name not in ("max_minutes", "limits")}
 
     def as_begun(self, run: RunFolder, typed: Collection[str]) -> Machine:
         """This, with what it has not been given by an option as the run was begun with. typed: names of options."""
@@ -80,7 +82,7 @@ def run(asked: Asked, root: Path, machine: Machine, reporter: Reporter, kind: st
     """
     limit = Stop(machine.max_minutes)
     share_of(asked.recipe.batch_size, 0, machine.devices)
-    dataset, decoder = asked.where.dataset(), choose_decoder(machine.decoder)
+    dataset, decoder = asked.where.dataset(), choose_decoder(machine.decoder).limited(Limits(**machine.limits))
     if asked.from_run is not None:
         require_same_classes(RunFolder(asked.from_run), dataset.classes, dataset.name)
     try:

@@ -27,7 +27,7 @@ from comix_fast.stages.belonging import HEADS
 from comix_fast.stages.pipeline import Machine
 from comix_fast.stages.pooling import parse_statistics
 from comix_fast.stages.runs import RunFolder
-from comix_fast.video import ClipPlan, choose_decoder
+from comix_fast.video import ClipPlan, Decoder, choose_decoder
 
 DOMAINS = ("source", "target")
 TOP_K = 5
@@ -118,7 +118,7 @@ def load(
     domain: Literal["source", "target"] = "target",
     device: str = "auto",
     weights: str | Path | None = None,
-    decoder: str = "auto",
+    decoder: str | Decoder = "auto",
     threads: int | None = None,
 ) -> AdaptedModel:
     """The model that a run made, as its own results have it.
@@ -129,7 +129,8 @@ def load(
     device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N". The backbone computes in the run's precision,
     uncompiled, so on another device than the run's cache, or if that was compiled, features differ by rounding.
     weights: the backbone's file, where the run has it neither beside its head nor by name; it must be the very one.
-    decoder: "auto", "pyav" or "torchcodec". threads: on the CPU; torch's number if None.
+    decoder: "auto", "pyav" or "torchcodec", or what choose_decoder gave, with limits of its own. threads: on the CPU;
+    torch's number if None.
 
     Raises RunError for a run, seed or head that is not there, WeightsError for absent or other weights, ComixError
     for a device that is not here.
@@ -152,7 +153,8 @@ def load(
             hint="run.json was edited, or is damaged",
         )
     place = torch.device(device)
-    machine = Machine(backbone, choose_decoder(decoder), place, threads or torch.get_num_threads())
+    chosen = choose_decoder(decoder) if isinstance(decoder, str) else decoder
+    machine = Machine(backbone, chosen, place, threads or torch.get_num_threads())
     norm = folder.load_norms()[domain]
     classifier = VideoClassifier(backbone, norm, statistics, folder.load_head(seed, head)).to(place)
     return AdaptedModel(folder, seed, head, domain, recipe, machine, classifier)

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from comix_fast.cache.format import UNLABELLED, VideoRow
-from comix_fast.cache.surveys import Surveys
 from comix_fast.config import PLAIN, ExtractRecipe
 from comix_fast.datasets import Video
 from comix_fast.errors import VideoError
@@ -64,9 +62,7 @@ def stream_features(
                 else:
                     yield _plan(video, n_frames, recipe, starts_of)
 
-        # Backgrounds are looked up for mixes alone, and there are none.
-        surveys = Surveys(Path(os.devnull), "")
-        with Pipeline(recipe, machine, surveys, plans()) as pipeline:
+        with Pipeline(recipe, machine, None, plans()) as pipeline:
             # Videos that could not be counted are missing from the groups, so the last ones may be empty.
             n_groups = math.ceil(len(paths) / GROUP)
             groups = pipeline.shards(itertools.repeat(GROUP, n_groups), lambda clips: None)

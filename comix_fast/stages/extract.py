@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from comix_fast.backbones import Backbone
-from comix_fast.cache.format import SHARDS, SURVEYS, VideoRow
+from comix_fast.cache.format import DATASET, SHARDS, SURVEYS, VideoRow
 from comix_fast.cache.parts import PARTS, Division, Part
 from comix_fast.cache.reader import FeatureCache
 from comix_fast.cache.surveys import Surveys
@@ -91,6 +91,8 @@ def run_with(
         if part is not None:
             cache.begin_part(division)
             blocks = part.share(blocks)
+        if not (out / DATASET).exists():
+            cache.write_dataset(dataset_lists(dataset))
         surveyed = _still_the_same(out, cache.key, job.recipe, blocks)
         cache.write_dataset(dataset_lists(dataset))
         lacking = only_some(blocks, lambda video: video not in surveyed)
@@ -98,8 +100,9 @@ def run_with(
         if part is None:
             cache.write_failures(failures)
         present = FeatureCache(out).extracted
+        unread = {one["id"] for one in failures}
         surveys = _with_donors(
-            crew, cache, job, dataset, reporter, only_some(blocks, lambda video: video not in present)
+            crew, cache, job, dataset, reporter, only_some(blocks, lambda video: video not in present), unread
         )
         todo = only_some(blocks, lambda video: video in surveys.rows and video not in present)
         done = crew.extract(cache, todo, surveys, reporter) if todo else Done()
@@ -114,17 +117,24 @@ def run_with(
 
 
 def _with_donors(
-    crew: Crew, cache: CacheWriter, job: Job, dataset: Dataset, reporter: Reporter, blocks: Sequence[Block]
+    crew: Crew,
+    cache: CacheWriter,
+    job: Job,
+    dataset: Dataset,
+    reporter: Reporter,
+    blocks: Sequence[Block],
+    unread: Set[str],
 ) -> Surveys:
     """The surveys of the blocks' videos and of all their donors.
 
     A part surveys donors of its own that no other part has come to; this costs decoding, and spares it the wait.
+    unread: videos that this run has found unreadable.
     """
     if cache.part is None or not job.recipe.views.mixes:
         return Surveys(cache.root, cache.key)
     folder = _donors_folder(cache.part)
     videos = {video.id: (role, video) for role, domain in dataset.domains() for video in domain.train}
-    unreadable: set[str] = set()
+    unreadable = set(unread)
     while True:
         surveys = Surveys(cache.root, cache.key, folder)
         planner = Planner(job.recipe, job.donors, surveys)

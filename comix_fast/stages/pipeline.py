@@ -95,6 +95,7 @@ class Pipeline:
 
     plans: of all shards, in order; taken as threads become free, so that the next shard's first videos are decoded
         while this one's last are computed.
+    surveys: where backgrounds are; None where nothing is mixed.
     watch: entered around each decode with the video's id. decoders: threads that decode, where not as many as suit.
     """
 
@@ -102,7 +103,7 @@ class Pipeline:
         self,
         recipe: ExtractRecipe,
         machine: Machine,
-        surveys: Surveys,
+        surveys: Surveys | None,
         plans: Iterable[VideoPlan],
         watch: Callable[[str], contextlib.AbstractContextManager[None]] | None = None,
         decoders: int | None = None,
@@ -184,7 +185,10 @@ class Pipeline:
         """One decode of the video for all its views; runs in a decode thread."""
         size, device = self._recipe.size, self._machine.device
         resizer = HostResizer(size) if self._machine.on_cpu else DeviceResizer(size, device)
-        backgrounds = {view: self._surveys.background(draw.donor) for view, draw in plan.mixes.items()}
+        backgrounds = {}
+        for view, draw in plan.mixes.items():
+            assert self._surveys is not None, "mixes take backgrounds"
+            backgrounds[view] = self._surveys.background(draw.donor)
         with open_stream(plan.video.path, plan.video.segment, self._machine.decoder) as stream:
             for request, window in stream_windows(stream, plan.requests, resizer):
                 check()

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from comix_fast.stages.pipeline_channel import Channel, Closed
+from comix_fast.stages.pipeline_threads import join_all, start_all, threads_of
 
 Job = TypeVar("Job")
 Item = TypeVar("Item")
@@ -41,23 +42,24 @@ class Ahead(Generic[Job, Item]):
         self._listing = threading.Lock()
         self._lanes: set[Channel[Item]] = set()
         self._stopped = threading.Event()
-        self._threads = [threading.Thread(target=self._work, name=f"{name}-{n}") for n in range(threads)]
+        self._threads = threads_of(self._work, name, threads)
 
     def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
+        start_all(self._threads, self._stop)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
         self._stopped.set()
         self._order.close()
         with self._listing:
             for lane in self._lanes:
                 lane.close()
-        for thread in self._threads:
-            thread.join()
+        join_all(self._threads)
 
     def __iter__(self) -> Iterator[tuple[Job, Iterator[Item]]]:
         """Each job and its items, in the order of the jobs. Raises what taking the next job raises."""

@@ -10,6 +10,7 @@ from typing import Generic, Self, TypeVar
 import torch
 
 from comix_fast.stages.pipeline_channel import Channel, Closed
+from comix_fast.stages.pipeline_threads import join_all, start_all, threads_of
 
 Piece = TypeVar("Piece")
 Tag = TypeVar("Tag")
@@ -37,19 +38,20 @@ class Workers(Generic[Piece, Tag]):
         self._done: list[Tag] = []
         self._told = 0
         self._error: BaseException | None = None
-        self._threads = [threading.Thread(target=self._work, name=f"comix-compute-{n}") for n in range(threads)]
+        self._threads = threads_of(self._work, "comix-compute", threads)
 
     def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
+        start_all(self._threads, self._stop)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
         self._pieces.close()
-        for thread in self._threads:
-            thread.join()
+        join_all(self._threads)
         # A thread's own setting is also the one that later threads begin with.
         torch.set_num_threads(self._before)
 
