@@ -40,15 +40,17 @@ VERSIONS = {
     "comix-part": ("1",),
     "comix-shard": ("1", "2"),
     "comix-survey": ("1", "2"),
+    "comix-compact": ("1",),
     "video-table": ("1",),
     "view": ("1", "2"),
     "group": ("1",),
     "array": ("1",),
     "string-array": ("1",),
+    "string": ("1",),
 }
 """The versions of each element that are read; the last is written. 2: sealed or hashed, see seal.py, crc.py and
 stored_json.py. docs/cache-format.md has the whole of it."""
-SEALED_SINCE = {"comix-shard": "2", "comix-survey": "2"}
+SEALED_SINCE = {"comix-shard": "2", "comix-survey": "2", "comix-compact": "1"}
 HASHED_SINCE = {"comix-cache": "2", "comix-dataset": "2", "comix-failures": "1", "comix-part": "1"}
 UNLABELLED = -1
 

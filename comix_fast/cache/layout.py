@@ -68,6 +68,9 @@ def lay_out(cache: FeatureCache, videos: Sequence[str], views: Sequence[str]) ->
         rows, numbers = np.array(members[path]).T
         for view, layout, table in zip(views, growing, cache.tables(path, views), strict=True):
             layout.add(path, view, table, rows, numbers)
+            for number in numbers[layout.count[numbers] == 0]:
+                # In a compacted file a video that has no such view has no rows.
+                cache.require_view(videos[number], view)
     return [layout.finished() for layout in growing]
 
 

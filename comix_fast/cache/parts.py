@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from comix_fast.cache import format as form
+from comix_fast.cache.plain_files import stored_files
+from comix_fast.cache.shapes import is_failures, is_whole
 from comix_fast.cache.stored_json import read_marked
 from comix_fast.errors import CacheError, ComixError
 
 PARTS = "parts"
+MOST_PARTS = 10**9
 _TYPED = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
-_FILE = re.compile(r"([1-9][0-9]*)-of-([1-9][0-9]*)\.json")
+_FILE = re.compile(r"([1-9][0-9]{0,8})-of-([1-9][0-9]{0,8})\.json")
 
 Item = TypeVar("Item")
 
@@ -93,14 +96,23 @@ def lock_path(root: Path, part: Part) -> Path:
 def read_records(root: Path) -> list[PartRecord]:
     """The records of a cache's parts, by number. Raises CacheError for a damaged one."""
     found = []
-    for path in (root / PARTS).glob("*.json"):
-        if _FILE.fullmatch(path.name):
-            value = read_marked(path, "comix-part")
-            try:
-                part = Part(int(value["part"]), int(value["of"]))
-                division = Division(part.of, int(value["shard_size"]), str(value["lists"]))
-                failures = tuple({str(key): str(text) for key, text in one.items()} for one in value["failures"])
-                found.append(PartRecord(part, division, bool(value["finished"]), failures))
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise CacheError(f"{path} lacks {error}", hint="delete it and run that part again") from error
+    for path in stored_files(root, PARTS, ".json"):
+        if match := _FILE.fullmatch(path.name):
+            record = _record(read_marked(path, "comix-part"))
+            if record is None or (record.part.number, record.part.of) != (int(match[1]), int(match[2])):
+                raise CacheError(f"{path} is not the record of that part", hint="delete it and run that part again")
+            found.append(record)
     return sorted(found, key=lambda record: (record.part.of, record.part.number))
+
+
+def _record(value: dict[str, Any]) -> PartRecord | None:
+    """From its JSON; None if it is not one."""
+    number, of, shard_size = (value.get(name) for name in ("part", "of", "shard_size"))
+    lists, finished, listed = (value.get(name) for name in ("lists", "finished", "failures"))
+    if not (
+        is_whole(number, 1, MOST_PARTS) and is_whole(of, number, MOST_PARTS) and is_whole(shard_size, 1, MOST_PARTS)
+    ):
+        return None
+    if not isinstance(lists, str) or not isinstance(finished, bool) or not is_failures(listed):
+        return None
+    return PartRecord(Part(number, of), Division(of, shard_size, lists), finished, tuple(dict(one) for one in listed))

@@ -128,15 +128,19 @@ class FeatureCache:
     def domain(self, video: str) -> str:
         """The domain of a video, "source" or "target", listed or not."""
         path, row = self.place(video)
-        return self._store.domains(path)[row]
+        return self._store.domain(path, row)
 
     def tables(self, path: Path, views: Sequence[str]) -> list[form.ViewTable]:
         """Where the clips of some views of a file lie, their features unread. Raises CacheError if it lacks one."""
         return self._store.tables(path, views)
 
-    def mixing(self, path: Path, view: str) -> Mixing | None:
-        """Donors and gammas of a view of a file, of each of its videos; None for a view without mixing."""
-        return self._store.mixing(path, view)
+    def mixing(self, path: Path, views: Sequence[str]) -> list[Mixing | None]:
+        """Donors and gammas of some views of a file, of each of its videos; None for a view without mixing."""
+        return self._store.mixing(path, views)
+
+    def made_with(self) -> list[str]:
+        """What computed the features, as JSON of versions: each distinct one, where files say so."""
+        return sorted(self._store.made_with())
 
     def require_view(self, video: str, view: str) -> None:
         """Raises CacheError if a video lacks a view, naming those that it has."""

@@ -21,11 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from comix_fast.cache.plain_files import open_plain
 from comix_fast.errors import CacheError
 
 MAGIC = b"comix-seal 1 "
 FOOTER_BYTES = len(MAGIC) + 18
 MOST_JSON = 1 << 20
+MOST_INDEX = 1 << 34
+"""Bytes beside the features, at 12 a clip and some hundred a video: beyond what fits into the memory of a reader."""
 READ_BYTES = 1 << 20
 DAMAGED = "the file is damaged: delete it and run the same extract again, which fills the gap"
 
@@ -93,10 +96,19 @@ def check_index(path: Path) -> Seal | None:
 
     Raises CacheError if the index or the seal is damaged, OSError if the file can't be read.
     """
-    with path.open("rb") as file:
-        seal = read_seal(file, str(path))
-        if seal is not None and _hashed(file, _outside(seal.features, seal.n_bytes)) != seal.index_sha256:
-            raise CacheError(f"{path} is not what was written: its structure has changed", hint=DAMAGED)
+    with open_plain(path) as file:
+        return check_index_of(file, str(path))
+
+
+def check_index_of(file: BinaryIO, where: str) -> Seal | None:
+    """As check_index, of an open file."""
+    seal = read_seal(file, where)
+    if seal is not None:
+        n_bytes = seal.n_bytes - sum(count for _, count in seal.features)
+        if n_bytes > MOST_INDEX:
+            raise CacheError(f"{where} has {n_bytes:,} bytes beside its features, at most {MOST_INDEX:,} are read")
+        if _hashed(file, _outside(seal.features, seal.n_bytes)) != seal.index_sha256:
+            raise CacheError(f"{where} is not what was written: its structure has changed", hint=DAMAGED)
     return seal
 
 
@@ -107,7 +119,7 @@ def check_whole(path: Path) -> Seal | None:
     """
     seal = check_index(path)
     if seal is not None:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             if _hashed(file, [(0, seal.n_bytes)]) != seal.sha256:
                 raise CacheError(f"{path} is not what was written: its features have changed", hint=DAMAGED)
     return seal
@@ -137,7 +149,7 @@ def _parsed(text: bytes) -> Seal | None:
         value: Any = json.loads(text)
         spans = tuple((int(first), int(count)) for first, count in value["features"])
         seal = Seal(int(value["bytes"]), str(value["sha256"]), str(value["index_sha256"]), spans)
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
     last = 0
     for first, count in seal.features:

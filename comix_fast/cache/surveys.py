@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comix_fast.cache import format as form
-from comix_fast.cache.reading import open_file, read_videos
+from comix_fast.cache.plain_files import stored_files
+from comix_fast.cache.reading import open_file, read_background, read_videos
 from comix_fast.errors import CacheError
 
 
@@ -21,12 +22,15 @@ class Surveys:
     def __init__(self, root: Path, key: str, more: str | None = None) -> None:
         self.rows: dict[str, form.VideoRow] = {}
         self._where: dict[str, tuple[Path, int]] = {}
+        self._counts: dict[Path, int] = {}
         folders = (form.SURVEYS,) if more is None else (more, form.SURVEYS)
-        for path in (path for folder in folders for path in sorted((root / folder).glob("*.h5"))):
+        for path in (path for folder in folders for path in stored_files(root, folder, ".h5")):
             with open_file(path, "comix-survey") as file:
                 if file.attrs.get("key") != key:
                     raise CacheError(f"{path} belongs to another recipe", hint="move it out of this cache")
-                for index, row in enumerate(read_videos(file, str(path))):
+                rows = read_videos(file, str(path))
+                self._counts[path] = len(rows)
+                for index, row in enumerate(rows):
                     self.rows[row.id] = row
                     self._where[row.id] = path, index
 
@@ -39,7 +43,5 @@ class Surveys:
         """uint8 [size, size, 3]: the video's temporal median, resized as its frames are."""
         path, index = self._where[video]
         with open_file(path, "comix-survey") as file:
-            if "backgrounds" not in file:
-                raise CacheError(f"{path} has no backgrounds", hint="delete it and run extract again")
-            background: NDArray[np.uint8] = file["backgrounds"][index]
-            return background
+            background: NDArray[np.uint8] = read_background(file, index, self._counts[path], str(path))
+        return background

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from comix_fast.cache import format as form
 from comix_fast.cache import parts as parted
+from comix_fast.cache.index import read_index
 from comix_fast.cache.parts import Division, Part, PartRecord
 from comix_fast.cache.reader import read_manifest
 from comix_fast.cache.stored_json import write_marked
@@ -49,7 +50,7 @@ class CacheWriter:
     """Writes into a cache folder; a lock keeps others out for as long as it is open.
 
     part: None for the one writer of the whole cache. made_with: versions of what computes, written into each shard.
-    tag: stands first in the names of files under way.
+    tag: stands first in the names of files under way; None: as suits the part.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class CacheWriter:
         part: Part | None = None,
         made_with: Mapping[str, str] | None = None,
         locks: Sequence[int] = (),
-        tag: str = "",
+        tag: str | None = None,
     ) -> None:
         self.root = root
         self.recipe = recipe
@@ -67,7 +68,8 @@ class CacheWriter:
         self.part = part
         self.made_with = dict(made_with or {})
         self.locks = tuple(locks)
-        self._tag = tag
+        ours = "" if part is None else f"part-{part.name}."
+        self._tag = ours if tag is None else tag
 
     @classmethod
     @contextlib.contextmanager
@@ -87,7 +89,6 @@ class CacheWriter:
         the fields that differ); ComixError if the file system has no locks.
         """
         _refuse_foreign(root)
-        tag = "" if part is None else f"part-{part.name}."
         with contextlib.ExitStack() as held:
             refusal = CacheError(f"another process is writing to {root}", hint="wait for it, or choose another --out")
             locks = [held.enter_context(held_lock(root / form.LOCK, refusal, shared=part is not None))]
@@ -95,7 +96,7 @@ class CacheWriter:
                 busy = CacheError(f"another process is extracting part {part.number} of {part.of} into {root}")
                 locks.append(held.enter_context(held_lock(parted.lock_path(root, part), busy)))
             written = recipe.to_json() if isinstance(recipe, ExtractRecipe) else recipe
-            writer = cls(root, written, part, made_with, locks, tag)
+            writer = cls(root, written, part, made_with, locks)
             # Parts that begin together agree on the recipe before any of them writes a feature.
             with held_lock(root / form.ADOPTING, refusal, wait=True):
                 writer._adopt(warnings)
@@ -104,6 +105,12 @@ class CacheWriter:
     def worker(self, number: int) -> CacheWriter:
         """For a process that works for this one, which holds the locks: a writer of shards and surveys alone."""
         return CacheWriter(self.root, self.recipe, self.part, self.made_with, (), f"{self._tag}worker-{number}.")
+
+    def sweep(self, number: int) -> None:
+        """Removes what the worker of this number had under way when it died."""
+        folders = (form.SHARDS, form.SURVEYS, *((f"{parted.PARTS}/{self.part.name}",) if self.part else ()))
+        for folder in folders:
+            remove_partial(self.root / folder, self.worker(number)._tag)
 
     def _adopt(self, warnings: Sequence[str]) -> None:
         for folder in (self.root, self.root / form.SHARDS, self.root / form.SURVEYS, self.root / parted.PARTS):
@@ -117,8 +124,18 @@ class CacheWriter:
                     hint="use the same options, or another --out",
                 )
             return
+        self._require_shards_of_ours()
         value = {"key": self.key, "recipe": self.recipe, "warnings": list(warnings)}
         write_marked(self.root / form.MANIFEST, "comix-cache", value)
+
+    def _require_shards_of_ours(self) -> None:
+        """A manifest that was lost is written again where the shards left are of this recipe, and not otherwise."""
+        for path in sorted((self.root / form.SHARDS).glob("*.h5")):
+            if read_index(path).key != self.key:
+                raise CacheError(
+                    f"{self.root} has lost its {form.MANIFEST}, and {path.name} was made by another recipe than asked",
+                    hint="bring back a copy of the manifest; give the options of then; or choose another --out",
+                )
 
     def write_dataset(self, dataset: Mapping[str, Any]) -> None:
         """Which ids, with which labels, are in which list: rewritten by every extract, as no feature hangs on it."""
@@ -204,8 +221,12 @@ def _refuse_foreign(root: Path) -> None:
     if not root.exists() or (root / form.MANIFEST).exists():
         return
     if not root.is_dir():
-        raise CacheError(f"{root} is a file, not a folder", hint="choose another --out")
+        raise CacheError(
+            f"{root} is a file, not a folder", hint="choose a folder as --out; a compacted cache is not added to"
+        )
     ours = {form.SHARDS, form.SURVEYS, parted.PARTS}
+    if any((root / form.SHARDS).glob("*.h5")):
+        ours |= {form.DATASET, form.FAILURES}
     begun = (f".{form.MANIFEST}.", ".part-", form.LOCK)
     foreign = sorted(p.name for p in root.iterdir() if p.name not in ours and not p.name.startswith(begun))
     if foreign:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,17 @@ from comix_fast.stages import extract as stage
 from comix_fast.stages.extract import Extracted
 from comix_fast.stages.pipeline_first import first_clips
 from comix_fast.stages.planning import least_clips
-from comix_fast.video import Decoder, choose_decoder
+from comix_fast.video import Decoder, Limits, choose_decoder
 
 SHOWN_FAILURES = 20
 
 
 @dataclass(frozen=True)
 class Engine:
-    """What computes the features, as typed. compiled: None where it is to be chosen."""
+    """What computes the features, as typed. compiled: None where it is to be chosen.
+
+    limits: fields of Limits, where not the usual.
+    """
 
     backbone: str = "i3d"
     weights: str = "kinetics400"
@@ -46,6 +50,7 @@ class Engine:
     batch_size: int = 16
     shard_size: int = 32
     compiled: bool | None = None
+    limits: Mapping[str, Any] = field(default_factory=dict)
 
 
 def choose_dataset(
@@ -126,7 +131,7 @@ def run(
     """Loads the backbone and extracts what the cache lacks of the dataset, or of one part of it."""
     set_threads(engine.threads)
     device = choose_device(engine.device)
-    decoder = choose_decoder(engine.decoder)
+    decoder = choose_decoder(engine.decoder).limited(Limits(**engine.limits))
     backbone = load(engine, dataset, views, out, device, decoder)
     if backbone.warning:
         reporter.warn(backbone.warning)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,13 +16,14 @@ from rich.text import Text
 from comix_fast.commands.machine import choose_device, set_threads
 from comix_fast.commands.weights_of_run import resolve_weights
 from comix_fast.console import Reporter
-from comix_fast.datasets.naming import plain_name
 from comix_fast.errors import ComixError, DatasetError
 from comix_fast.files import whole_file
+from comix_fast.printable import is_plain
 from comix_fast.serving.answers import FailedVideo, Prediction, Predictions
 from comix_fast.serving.finding import find_videos, read_list
 from comix_fast.serving.model import AdaptedModel, load
 from comix_fast.tables import plain_table
+from comix_fast.video import Limits, choose_decoder
 
 STDIO = "-"
 
@@ -38,6 +39,7 @@ class Choice:
     device: str = "auto"
     threads: int | None = None
     decoder: str = "auto"
+    limits: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def run(run_path: Path, videos: Sequence[Path], top_k: int, choice: Choice, repo
         domain=choice.domain,
         device=device,
         weights=None if choice.weights is None else resolve_weights(choice.weights),
-        decoder=choice.decoder,
+        decoder=choose_decoder(choice.decoder).limited(Limits(**choice.limits)),
         threads=choice.threads,
     )
     backbone = model.backbone
@@ -176,7 +178,7 @@ def _row(video: Prediction) -> list[str]:
 
 def _shown(text: str) -> str:
     """Text that does nothing to a terminal: control characters as escapes."""
-    return "".join(sign if plain_name(sign) else ascii(sign)[1:-1] for sign in text)
+    return "".join(sign if is_plain(sign) else ascii(sign)[1:-1] for sign in text)
 
 
 def _text(name: str) -> str:

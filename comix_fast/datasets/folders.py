@@ -15,10 +15,12 @@ from comix_fast.datasets.naming import (
     is_frame_name,
     is_video_name,
     natural_key,
+    one_form,
     require_classes,
     require_plain,
 )
 from comix_fast.errors import DatasetError, first_few
+from comix_fast.printable import printable
 
 
 @dataclass
@@ -115,7 +117,9 @@ def passed_over(scans: Sequence[Scan], root: Path) -> list[str]:
     skipped = names + inner
     if not skipped:
         return []
-    return [f"passed over under {root}, being no videos ({len(skipped):,}): {first_few(skipped, 3)}"]
+    # Nobody has asked these for plain names.
+    shown = printable(first_few(skipped, 3))
+    return [f"passed over under {printable(str(root))}, being no videos ({len(skipped):,}): {shown}"]
 
 
 def load_folders(source: Path, target: Path) -> Dataset:
@@ -169,6 +173,8 @@ def _require_same_classes(classes: Sequence[str], others: Sequence[str], source:
         details.append(f"{len(only_source):,} only under {source}: {first_few(only_source)}")
     if only_target:
         details.append(f"{len(only_target):,} only under {target}: {first_few(only_target)}")
+    if alike := set(map(one_form, only_source)) & set(map(one_form, only_target)):
+        details.append(f"{len(alike):,} look the same and are written in different Unicode forms")
     raise DatasetError(
         f"the class folders of source and target differ: {len(classes):,} and {len(others):,} classes",
         details,

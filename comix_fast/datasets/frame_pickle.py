@@ -14,7 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comix_fast import safe_pickle
-from comix_fast.errors import DatasetError
+from comix_fast.errors import DatasetError, first_few
+from comix_fast.printable import printable
+
+_SHOWN = 80
 
 Columns = dict[str, NDArray[Any]]
 
@@ -74,14 +77,15 @@ def read_columns(path: Path, wanted: tuple[str, ...]) -> Columns:
         raise DatasetError(f"{path} can't be read: {error.strerror or error}") from error
     try:
         columns = _columns(frame)
-    except (TypeError, KeyError, ValueError, IndexError, AttributeError) as error:
+    except (TypeError, LookupError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
         raise DatasetError(
             f"{path} is not a frame of plain columns as pandas 1 wrote them",
-            [f"{type(error).__name__}: {error}"],
+            [f"{type(error).__name__}: {printable(str(error), _SHOWN)}"],
         ) from error
     absent = [name for name in wanted if name not in columns]
     if absent:
-        raise DatasetError(f"{path} has no column {', '.join(absent)}", [f"it has {', '.join(columns)}"])
+        has = first_few((printable(name, _SHOWN) for name in columns), 12)
+        raise DatasetError(f"{path} has no column {', '.join(absent)}", [f"it has {has}"])
     return {name: columns[name] for name in wanted}
 
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from comix_fast.errors import DatasetError, first_few
+from comix_fast.printable import is_plain, printable
 
 VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg")
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
 LOOKED_FOR = f"looked for a folder of frames, or {' '.join(VIDEO_SUFFIXES)}"
 
+LONGEST_NAME = 200
+"""Characters of the name of a class, a domain or a data set: they stand in tables and on axes."""
+
 _DIGITS = re.compile(r"([0-9]+)")
-_FORBIDDEN = ("Cc", "Cs", "Zl", "Zp")  # control characters, bytes that are no text, separators of lines
+_SHOWN = 80
 
 
 def absolute(path: Path) -> Path:
@@ -31,13 +36,13 @@ def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
 
 
 def plain_name(name: str) -> bool:
-    """Whether a name holds no control character, no newline and no byte that isn't text."""
-    return name.isprintable() or not any(unicodedata.category(sign) in _FORBIDDEN for sign in name)
+    """Whether a name may stand in a list, an id or a path: see `comix_fast.printable`."""
+    return is_plain(name)
 
 
 def require_plain(names: Sequence[str], where: str) -> None:
-    """Raises DatasetError if a name holds a control character, a newline or bytes that are no UTF-8."""
-    odd = [ascii(name) for name in names if not plain_name(name)]
+    """Raises DatasetError for names that are not plain: control characters, newlines, no UTF-8, changed direction."""
+    odd = [printable(ascii(name), _SHOWN) for name in names if not is_plain(name)]
     if odd:
         raise DatasetError(
             f"{len(odd):,} of {len(names):,} names in {where} hold control characters or are not UTF-8",
@@ -49,16 +54,25 @@ def require_plain(names: Sequence[str], where: str) -> None:
 def require_domain_names(source: str, target: str) -> None:
     """Raises DatasetError unless both are names that can stand before a "/" in an id, and differ."""
     for name in (source, target):
-        if not name.strip() or "/" in name or not plain_name(name):
-            raise DatasetError(f"a domain can't be called {name!r}", hint="use letters, digits, spaces, - and _")
+        if not name.strip() or "/" in name or not is_plain(name) or len(name) > LONGEST_NAME:
+            called = printable(repr(name), _SHOWN)
+            raise DatasetError(f"a domain can't be called {called}", hint="use letters, digits, spaces, - and _")
     if source == target:
         raise DatasetError(f"source and target are both called {source!r}", hint="give them different names")
 
 
 def require_classes(classes: Sequence[str], where: str) -> tuple[str, ...]:
-    """The class names. Raises DatasetError if there are fewer than two, or one is empty or twice there."""
+    """The class names, as they are.
+
+    Raises DatasetError if there are fewer than two, or one is empty, too long, not plain or there twice. Names that
+    look the same and are written in different Unicode forms (é as one sign or as two, NFC and NFD) are one name.
+    """
     require_plain(classes, where)
-    twice = sorted({name for name in classes if list(classes).count(name) > 1})
+    forms: dict[str, str] = {}
+    for name in classes:
+        forms.setdefault(one_form(name), name)
+    counts = Counter(map(one_form, classes))
+    twice = sorted(forms[form] for form, count in counts.items() if count > 1)
     if twice:
         raise DatasetError(
             f"{len(twice):,} of {len(classes):,} class names in {where} stand there more than once",
@@ -66,9 +80,20 @@ def require_classes(classes: Sequence[str], where: str) -> tuple[str, ...]:
         )
     if not all(name.strip() for name in classes):
         raise DatasetError(f"{where} has a class without a name")
+    long = [f"{printable(name, _SHOWN)} ({len(name):,})" for name in classes if len(name) > LONGEST_NAME]
+    if long:
+        raise DatasetError(
+            f"{len(long):,} of {len(classes):,} class names in {where} have more than {LONGEST_NAME} characters",
+            [first_few(long)],
+        )
     if len(classes) < 2:
         raise DatasetError(f"{where} names {len(classes)} class; two or more are needed")
     return tuple(classes)
+
+
+def one_form(name: str) -> str:
+    """A name in the one Unicode form in which names are compared (NFC); shown and kept is the name as written."""
+    return unicodedata.normalize("NFC", name)
 
 
 def is_video_name(name: str) -> bool:

@@ -134,9 +134,17 @@ def _match(path: Path, links: dict[str, bool], stems: dict[str, str]) -> Hit | N
     name = path.name if path.name in links else stems.get(path.name)
     if name is not None:
         hit = Hit(path.with_name(name), links[name])
-        return None if hit.link and not hit.path.exists() else hit
+        return None if hit.link and not _exists(hit.path) else hit
     # A file system may hold the name in another case or another Unicode form than the list does.
-    return Hit(path, path.is_symlink()) if links and path.exists() else None
+    return Hit(path, path.is_symlink()) if links and _exists(path) else None
+
+
+def _exists(path: Path) -> bool:
+    """Whether something is there; not for a name that is longer than a file system takes, or behind a locked door."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _with_files(domain: Domain, found: Found) -> Domain:

@@ -10,9 +10,10 @@ from pathlib import Path
 from comix_fast.datasets.assembly import assemble
 from comix_fast.datasets.frame_pickle import read_columns
 from comix_fast.datasets.model import Dataset, Domain, Origin, Split, Video
-from comix_fast.datasets.naming import absolute, plain_name
+from comix_fast.datasets.naming import absolute
 from comix_fast.datasets.tables import read_rows, videos_of
 from comix_fast.errors import DatasetError, first_few
+from comix_fast.printable import is_plain
 
 # Names as HMDB's own ids spell them; the lists pair each with its number.
 UCF_HMDB_CLASSES = (
@@ -174,7 +175,8 @@ def read_segments(path: Path, root: Path) -> tuple[Video, ...]:
 
 
 def _is_video_id(value: object) -> bool:
-    return isinstance(value, str) and bool(value) and plain_name(value)
+    """Whether it is the plain name of one folder: a list must not lead out of the published layout."""
+    return isinstance(value, str) and value not in ("", ".", "..") and "/" not in value and is_plain(value)
 
 
 def _require_rows(path: Path, fault: str, rows: list[tuple[object, ...]], total: int) -> None:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from comix_fast.datasets.model import Video
-from comix_fast.datasets.naming import plain_name
+from comix_fast.datasets.text_files import read_lines, shown
 from comix_fast.errors import DatasetError, first_few
+from comix_fast.printable import is_plain, printable
 
 _PATH_HEADERS = ("path", "video", "file")
 _LABEL_HEADERS = ("label", "class")
+
+LONGEST_PATH = 4096
+"""Characters of a path: what Linux takes, at least as many bytes."""
+
+_SHOWN = 80
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,7 @@ def read_rows(path: Path) -> list[Row]:
     """The rows of a CSV of `path,label`, or of paths alone; a header and empty lines are passed over.
 
     Raises DatasetError if it can't be read, is no UTF-8, is empty, or a row has another form or a path that
-    is empty or holds control characters.
+    is empty, too long, or holds control characters.
     """
     rows: list[Row] = []
     faults: list[str] = []
@@ -40,8 +47,10 @@ def read_rows(path: Path) -> list[Row]:
             faults.append(f"line {line}: {len(cells)} cells (put a path that holds a comma in double quotes)")
         elif not cells[0]:
             faults.append(f"line {line}: no path")
-        elif not plain_name(cells[0]):
-            faults.append(f"line {line}: control characters in {cells[0]!a}")
+        elif len(cells[0]) > LONGEST_PATH:
+            faults.append(f"line {line}: a path of {len(cells[0]):,} characters")
+        elif not is_plain(cells[0]):
+            faults.append(f"line {line}: control characters in {printable(ascii(cells[0]), _SHOWN)}")
         else:
             rows.append(Row(line, cells[0], cells[1] if len(cells) == 2 and cells[1] else None))
     if faults:
@@ -54,17 +63,13 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
-def _lines(path: Path) -> list[tuple[int, list[str]]]:
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(read_lines(path), strict=True)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            return [(reader.line_num, cells) for cells in reader]
-    except OSError as error:
-        raise DatasetError(f"{path} can't be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start:,}") from error
+        for cells in reader:
+            yield reader.line_num, cells
     except csv.Error as error:
-        raise DatasetError(f"{path} is no CSV: {error}") from error
+        raise DatasetError(f"{shown(path)} is no CSV: {error} (line {reader.line_num:,})") from error
 
 
 def _is_header(cells: Sequence[str]) -> bool:
@@ -82,7 +87,8 @@ def videos_of(
     """The rows as videos under `root`; their ids are the paths as written.
 
     A label is a class's name or else its index. unlabelled: whether a label may be missing (a target's may).
-    Nothing is looked up on disk. Raises DatasetError for missing labels and for labels outside the classes.
+    Nothing is looked up on disk. Raises DatasetError for missing labels, for labels outside the classes and for paths
+    that lead out of `root` as they are written; links inside it may lead where they like.
     """
     indices = {str(index): index for index in range(len(classes))}
     indices.update({name: index for index, name in enumerate(classes)})
@@ -96,19 +102,31 @@ def videos_of(
     outside = [row for row in rows if row.label is not None and row.label not in indices]
     if outside:
         known = f"0 … {len(classes) - 1}, or {first_few(classes, 12)}"
+        first = first_few(f"{printable(ascii(row.label), _SHOWN)} (line {row.line})" for row in outside)
         raise DatasetError(
             f"{len(outside):,} of {len(rows):,} labels of {where} are not among the {len(classes)} classes",
-            [first_few(f"{row.label!a} (line {row.line})" for row in outside), f"a label is one of {known}"],
+            [first, f"a label is one of {known}"],
         )
+    _require_inside([row.video for row in rows], root, where)
     return tuple(Video(row.video, root / row.video, None if row.label is None else indices[row.label]) for row in rows)
+
+
+def _require_inside(videos: Sequence[str], root: Path, where: str) -> None:
+    top = os.path.join(os.path.normpath(root), "")  # noqa: PTH118 - ends in one "/", also where root is "/"
+    out = [video for video in videos if _climbs(video) and not f"{os.path.normpath(root / video)}/".startswith(top)]
+    if out:
+        raise DatasetError(
+            f"{len(out):,} of {len(videos):,} paths of {where} lead out of {printable(str(root))}",
+            [first_few(out)],
+            "a list names what lies below its root: set root to a folder above all of them, or change the paths",
+        )
+
+
+def _climbs(video: str) -> bool:
+    """Whether a path may lead out of the folder it is joined to: only these can, and few lists have any."""
+    return video.startswith("/") or ".." in video
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
     """Class names, one a line; empty lines are passed over. Raises DatasetError if the file can't be read."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DatasetError(f"{path} can't be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start:,}") from error
-    return tuple(line.strip() for line in text.split("\n") if line.strip())
+    return tuple(name for line in read_lines(path) if (name := line.strip()))

@@ -17,11 +17,20 @@ from comix_fast.datasets.folders import (
     scan_classes,
 )
 from comix_fast.datasets.model import Dataset, Domain, Origin, Role, Split, Video
-from comix_fast.datasets.naming import absolute, require_classes
-from comix_fast.datasets.tables import read_class_names, read_rows, videos_of
+from comix_fast.datasets.naming import LONGEST_NAME, absolute, require_classes
+from comix_fast.datasets.tables import LONGEST_PATH, read_class_names, read_rows, videos_of
+from comix_fast.datasets.text_files import read_lines, shown
 from comix_fast.errors import DatasetError, first_few
+from comix_fast.printable import is_plain, printable
+
+LONGEST_FILE = 2**20
+"""Characters of such a file."""
+
+MOST_DOTS = 64
+"""In a line: the parser takes time that grows with the square of a dotted key's parts, or worse."""
 
 _TOP_KEYS = ("name", "classes", "source", "target")
+_SHOWN = 80
 _DOMAIN_KEYS = ("name", "root", "train", "test")
 
 
@@ -69,25 +78,34 @@ def load_toml(path: Path) -> Dataset:
     name = content.get("name", path.stem)
     if not isinstance(name, str):
         raise DatasetError(f"name in {path} is {_kind(name)}; a text is needed")
+    if not is_plain(name) or len(name) > LONGEST_NAME:
+        raise DatasetError(f"the name in {path} is longer than {LONGEST_NAME} characters, or holds control characters")
     return assemble(name, classes, *domains, notes=notes)
 
 
 def _read(path: Path) -> dict[str, Any]:
+    lines = []
+    for number, line in enumerate(read_lines(path, LONGEST_FILE), start=1):
+        if line.count(".") > MOST_DOTS:
+            raise DatasetError(
+                f"line {number:,} of {shown(path)} has more than {MOST_DOTS} dots",
+                hint="break it over several lines, or give classes as the path of a text file",
+            )
+        lines.append(line.replace("\r\n", "\n"))
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise DatasetError(f"{path} can't be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start:,}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise DatasetError(f"{path} is not TOML: {error}") from error
+        return tomllib.loads("".join(lines))
+    # What nests without end and a number of thousands of digits are told in other ways than as faults of TOML.
+    except RecursionError as error:
+        raise DatasetError(f"{shown(path)} is not TOML: it nests too deep") from error
+    except ValueError as error:
+        raise DatasetError(f"{shown(path)} is not TOML: {error}") from error
 
 
 def _require_known(table: Mapping[str, Any], known: Sequence[str], where: str) -> None:
     unknown = [key for key in table if key not in known]
     if unknown:
         raise DatasetError(
-            f"{where} has keys that mean nothing here: {first_few(map(ascii, unknown))}",
+            f"{where} has keys that mean nothing here: {first_few(printable(ascii(key), _SHOWN) for key in unknown)}",
             [f"known are {', '.join(known)}"],
         )
 
@@ -95,6 +113,7 @@ def _require_known(table: Mapping[str, Any], known: Sequence[str], where: str) -
 def _classes(content: Mapping[str, Any], path: Path) -> tuple[str, ...]:
     classes = content.get("classes")
     if isinstance(classes, str):
+        _require_path(classes, "classes", str(path))
         listed = path.parent / classes
         return require_classes(read_class_names(listed), str(listed))
     if isinstance(classes, list) and all(isinstance(name, str) for name in classes):
@@ -123,6 +142,7 @@ def _domain_keys(content: Mapping[str, Any], role: Role, path: Path) -> dict[str
         raise DatasetError(f"{path} has no table [{role}]", [f"it needs the keys {', '.join(_DOMAIN_KEYS)}"])
     _require_known(table, _DOMAIN_KEYS, f"[{role}] of {path}")
     wrong = [f"{key} is {_kind(value)}" for key, value in table.items() if not isinstance(value, str)]
+    wrong += [fault for key, value in table.items() if isinstance(value, str) and (fault := _path_fault(key, value))]
     wrong += [f"{key} is empty" for key, value in table.items() if isinstance(value, str) and not value.strip()]
     if "train" not in table:
         wrong.append("train is missing")
@@ -133,6 +153,17 @@ def _domain_keys(content: Mapping[str, Any], role: Role, path: Path) -> dict[str
             "name, root, train and test are texts; train is needed",
         )
     return {"name": role, **table}
+
+
+def _path_fault(key: str, value: str) -> str:
+    if len(value) > LONGEST_PATH:
+        return f"{key} has {len(value):,} characters"
+    return "" if is_plain(value) else f"{key} holds control characters"
+
+
+def _require_path(value: str, key: str, where: str) -> None:
+    if fault := _path_fault(key, value):
+        raise DatasetError(f"{fault}, in {where}")
 
 
 def _domain(place: _Place) -> tuple[Domain, list[str]]:
@@ -152,9 +183,13 @@ def _domain(place: _Place) -> tuple[Domain, list[str]]:
 
 def _videos(place: _Place, split: Split, root: Path) -> tuple[tuple[Video, ...], list[str]]:
     listed = place.path(split)
-    if listed.is_dir():
+    try:
+        is_folder, is_there = listed.is_dir(), listed.exists()
+    except OSError as error:
+        raise DatasetError(f"{split} in {place.where} can't be looked up: {error.strerror or error}") from error
+    if is_folder:
         return _folder(place, listed, root)
-    if not listed.exists():
+    if not is_there:
         raise DatasetError(
             f"{split} in {place.where} is neither a CSV nor a folder: there is no {listed}",
             hint="paths in the file are relative to the file's own folder",

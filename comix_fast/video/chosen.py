@@ -75,7 +75,7 @@ def _chosen(
         if index is None and is_file and n_frames is not None and segment is None:
             n_passed = numbers[-1] + 1 - len(numbers)
             if n_passed >= max(MIN_PASSED, MIN_PASSED_SHARE * n_frames):
-                index = index_frames(path, n_frames)
+                index = index_frames(path, n_frames, stream.limits)
         done = -1
         try:
             for done, frame in _leaping(stream, segment, numbers, index):

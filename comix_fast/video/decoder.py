@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib.metadata
 import tempfile
@@ -13,6 +14,7 @@ import av
 import numpy as np
 
 from comix_fast.errors import ComixError, VideoError
+from comix_fast.video.limits import Limits
 from comix_fast.video.pyav_files import PyavStream
 from comix_fast.video.resize import Frame
 from comix_fast.video.torchcodec_files import TorchcodecStream
@@ -40,11 +42,18 @@ class Decoder:
 
     name: "pyav" or "torchcodec". version: its own and that of FFmpeg's codecs where it tells.
     reason: why "auto" chose it, or how its frames differ from PyAV's; no part of what it is, so not compared.
+    limits: what a video may have at most. They change no byte of what is within them, so they are not compared
+        either, and no part of a recipe.
     """
 
     name: str
     version: str
     reason: str = field(default="", compare=False)
+    limits: Limits = field(default=Limits(), compare=False)
+
+    def limited(self, limits: Limits) -> Decoder:
+        """The same decoder, with other limits."""
+        return dataclasses.replace(self, limits=limits)
 
 
 @functools.cache

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from comix_fast.video.containers import AVI, MATROSKA, MOVIE
+from comix_fast.video.limits import Limits
 from comix_fast.video.openings import Content, Kind, Look, looking
-from comix_fast.video.pyav_files import MOVIE, PyavStream
+from comix_fast.video.pyav_files import PyavStream
 
 if TYPE_CHECKING:
     from comix_fast.video.pyav_files import Packet
 
-AVI = "avi"
-SEEKABLE = (AVI, MOVIE, "matroska,webm")
+SEEKABLE = (AVI, MOVIE, MATROSKA)
 """FFmpeg's names of the containers that list their keyframes."""
 
 Times = npt.NDArray[np.int64]
@@ -64,23 +65,24 @@ class FrameIndex:
         return place if place < len(self.pts) and self.pts[place] == pts else None
 
 
-def index_frames(path: str | Path, n_frames: int | None = None) -> FrameIndex:
+def index_frames(path: str | Path, n_frames: int | None = None, limits: Limits | None = None) -> FrameIndex:
     """Walk over a video file and note where decoding may begin; of a folder there is nothing to note.
 
     n_frames: the number of frames in the whole file, exact, as a survey or count_frames found it; the file is
         read without decoding then, for a few hundredths of what decoding costs. None: they are counted by
         decoding without conversion, for about half of what reading costs.
+    limits: as a decoder carries them; the usual ones if None.
 
     Openings are noted only where it is certain that decoding from there gives the same frames: packets each with
     a time of its own, as many as frames; the codec's own promise (see openings) that nothing before is needed,
     and all that is before in the file is shown before; no new headers on the way; a container with a list of
     its keyframes. Where anything is in doubt there are none, and chosen_frames reads from the start.
-    Raises VideoError if the file is damaged, ends early, or isn't a video.
+    Raises VideoError if the file is damaged, ends early, is beyond a limit, or isn't a video.
     """
     path = Path(path)
     if path.is_dir():
         return FrameIndex(0, 0, _read_only([]))
-    with PyavStream(path) as stream:
+    with PyavStream(path, limits=limits) as stream:
         found = path.stat()
         container, codec, extradata = stream.declares()
         walk = _Walk(looking(codec, extradata) if container in SEEKABLE else None)

@@ -9,6 +9,8 @@ from types import TracebackType
 from typing import Self
 
 from comix_fast.errors import VideoError
+from comix_fast.printable import printable
+from comix_fast.video.limits import Limits
 from comix_fast.video.resize import Frame
 
 Segment = tuple[int, int]
@@ -18,17 +20,20 @@ Segment = tuple[int, int]
 class FrameStream(ABC):
     """The frames of one video in display order, uint8 [H, W, 3] RGB, all of one size; read once.
 
-    name: the path, as errors give it.
+    name: the path, as errors give it: what can't be printed is written out.
+    limits: what the video may have at most; the usual ones where none are given.
     fps: frames a second, None where nothing tells (folders of frames).
     n_read: frames given out so far.
 
     Iterating raises VideoError, its message one line that begins with the path, if a frame can't be
-    decoded, if its size differs from those before, if the file ends early or if there are no frames.
+    decoded, if its size differs from those before, if the file ends early, if it goes beyond a limit or if there
+    are no frames.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, limits: Limits | None = None) -> None:
         self.path = path
-        self.name = str(path)
+        self.name = printable(str(path))
+        self.limits = Limits() if limits is None else limits
         self.fps: float | None = None
         self.n_read = 0
         self._begun = False
@@ -97,6 +102,11 @@ class FrameStream(ABC):
             was, now = (f"{across}×{down}" for down, across in (self._size, (height, width)))
             raise self.error(f"frame {number:,} is {now}, those before are {was}")
         self._size = (height, width)
+
+    def _refuse(self, reason: str) -> None:
+        """Raises VideoError where there is a reason."""
+        if reason:
+            raise self.error(reason)
 
     def _begin(self) -> None:
         if self._begun:

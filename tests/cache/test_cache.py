@@ -248,3 +248,17 @@ def test_the_summary_counts(make_cache: MakeCache) -> None:
     lengths = [16 + number % 5 for count in (18, 9) for number in range(count)]
     assert summary.clips["plain"] == 2 * sum(lengths)
     assert summary.n_shards == 4
+
+
+def test_a_lost_manifest_is_written_again_for_the_same_recipe_alone(tmp_path: Path) -> None:
+    write(tmp_path / "c", ["a"])
+    manifest = tmp_path / "c" / "manifest.json"
+    before = manifest.read_bytes()
+    manifest.unlink()
+    with pytest.raises(CacheError, match=r"has lost its manifest\.json, and .* made by another recipe"):
+        CacheWriter.open(tmp_path / "c", small_recipe(mixes=5)).__enter__()
+    assert not manifest.exists()
+    with CacheWriter.open(tmp_path / "c", small_recipe(mixes=1)):
+        pass
+    assert manifest.read_bytes() == before
+    assert FeatureCache(tmp_path / "c").extracted == {"a"}
