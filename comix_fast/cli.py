@@ -34,7 +34,7 @@ from comix_fast.options import (
 from comix_fast.version import __version__
 
 INTERRUPTED = 130
-NOTHING_KEPT = ("predict", "export", "import", "weights", "retrieve")
+NOTHING_KEPT = ("predict", "export", "import", "weights", "retrieve", "cache compact", "cache export", "cache verify")
 """Commands that begin anew when they are given again."""
 OUT_OF_TIME = 75
 """As sysexits.h has it: not a failure, try again."""
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     try:
-        app(args=[word for word in arguments if word != "--debug"], prog_name="comix")
+        app(args=[word for word in arguments if word != "--debug"], prog_name="comix", obj=debug)
     except OutOfTime as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(OUT_OF_TIME)
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _interrupted(arguments: Sequence[str]) -> str:
-    resumes = not arguments or arguments[0] not in NOTHING_KEPT
+    resumes = not {*arguments[:1], " ".join(arguments[:2])} & set(NOTHING_KEPT)
     return "interrupted" + (": what is finished is kept; the same command goes on from there" if resumes else "")
 
 

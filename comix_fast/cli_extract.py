@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -26,6 +26,7 @@ from comix_fast.options import (
 
 
 def extract(
+    context: typer.Context,
     dataset: Annotated[Path | None, typer.Argument(help="The dataset's TOML file.")] = None,
     source: Annotated[Path | None, typer.Option(help="Folder of class folders: the labelled source.")] = None,
     target: Annotated[Path | None, typer.Option(help="Folder of class folders, or of videos without labels.")] = None,
@@ -61,6 +62,17 @@ def extract(
             help="Only the I-th of N parts of the dataset, for N machines or jobs, into one folder or one each.",
         ),
     ] = None,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="local: this machine; ray: a Ray cluster (the extra scale).")
+    ] = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes that decode and compute, a GPU each where there are several; a video that ends its process "
+            "is tried three times. With --engine ray: actors. Default: this one; all that Ray has room for.",
+        ),
+    ] = None,
     device: Device = "auto",
     compiled: Compiled = None,
     decoder: DecoderName = "auto",
@@ -77,6 +89,7 @@ def extract(
     The same command again does only what is missing; another recipe in the same folder is refused.
     """
     from comix_fast.commands import extract as command
+    from comix_fast.commands.extract_crew import Force
 
     terminal = Terminal(quiet)
     chosen = command.choose_dataset(
@@ -100,6 +113,7 @@ def extract(
         command.view_plan(views, mixes, seed),
         terminal,
         command.typed_part(shard),
+        Force(engine, workers, debug=bool(context.obj)),
     )
     print_answer(command.to_json(done), as_json, command.closing(done))
     if done.failures:

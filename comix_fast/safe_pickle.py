@@ -3,7 +3,9 @@
 A pickle is a small program that names functions and calls them. `load` resolves a name through the caller's
 list alone, nothing is imported on the pickle's behalf, and what the list holds for numpy are stand-ins that
 check what they are given: numpy's own `dtype` takes flags from the pickle as they come, and wrong flags let
-raw bytes pass for object pointers.
+raw bytes pass for object pointers. Before anything is built the program is read through once for what would bring
+the interpreter itself down: places in its memory far beyond what it stores (it sets aside room up to the highest), and
+tuples in tuples without end (to hash one takes the whole stack).
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import pickletools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,9 +22,18 @@ from typing import Any, NoReturn
 import numpy as np
 
 from comix_fast.errors import ComixError
+from comix_fast.printable import printable
 
 _IMMUTABLE_TYPE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE: attributes of such a type can't be set
 _DTYPE_CODE = re.compile(r"[?bhilqBHILQefdgFD]|[biufc][0-9]{1,2}|[SUV][0-9]{1,9}|O8?|O4")
+
+MOST_TUPLES = 10_000
+"""Tuples in one pickle, some ten times what the published files hold; they can't be nested deeper than that."""
+
+MOST_PLACES = 2**20
+"""Places of memory in one pickle at least; more if the pickle has as many bytes."""
+
+_SHOWN = 120
 
 # What the interpreter of pickles raises when the bytes make no sense to it.
 _DAMAGE = (
@@ -51,15 +63,30 @@ def load(source: Path | bytes, allowed: Mapping[tuple[str, str], Any]) -> Any:
     Raises PickleError, with the full name, for any other name (nothing of it is imported or run), and for
     bytes that are no whole pickle. Raises OSError if the file can't be read.
     """
+    where = "pickle" if isinstance(source, bytes) else printable(str(source))
+    if isinstance(source, Path) and source.exists() and not source.is_file():
+        raise PickleError(f"{where} is not a file")
     content = source if isinstance(source, bytes) else source.read_bytes()
-    where = "pickle" if isinstance(source, bytes) else str(source)
     reader = _Unpickler(content, allowed, where)
     try:
+        _read_through(content, where)
         return reader.load()
     except PickleError:
         raise
     except _DAMAGE as error:
-        raise PickleError(f"{where} is not a whole, plain pickle: {error or type(error).__name__}") from error
+        reason = printable(str(error), _SHOWN) or type(error).__name__
+        raise PickleError(f"{where} is not a whole, plain pickle: {reason}") from error
+
+
+def _read_through(content: bytes, where: str) -> None:
+    """Looks at every instruction and follows none."""
+    n_tuples, most_places = 0, max(MOST_PLACES, len(content))
+    for code, argument, _ in pickletools.genops(content):
+        if "PUT" in code.name and isinstance(argument, int) and not 0 <= argument <= most_places:
+            raise PickleError(f"{where} asks for place {argument:,} of a memory that it can't fill")
+        n_tuples += "TUPLE" in code.name
+        if n_tuples > MOST_TUPLES:
+            raise PickleError(f"{where} holds more than {MOST_TUPLES:,} tuples, which no list or weights do")
 
 
 class _Unpickler(pickle.Unpickler):
@@ -73,7 +100,7 @@ class _Unpickler(pickle.Unpickler):
             return self._allowed[module, name]
         except KeyError:
             raise PickleError(
-                f"{self._where} asks for {module}.{name}, which is not allowed in such a file",
+                f"{self._where} asks for {printable(f'{module}.{name}', _SHOWN)}, which is not allowed in such a file",
                 ["nothing of it was run"],
                 "use the file only if you trust where it came from; it can't be read here",
             ) from None
@@ -143,7 +170,11 @@ def _checked(shape: Any, dtype: Any) -> tuple[np.dtype[Any], int]:
         raise PickleError("a pickle holds an array without a type")
     if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
         raise PickleError(f"a pickle holds an array of shape {shape!r:.80}")
-    return dtype.real, math.prod(shape)
+    size = math.prod(shape)
+    # Values without bytes would let a few bytes stand for an array without end.
+    if size and not dtype.real.itemsize:
+        raise PickleError("a pickle holds an array of values of no bytes")
+    return dtype.real, size
 
 
 def _reconstruct(subtype: Any, shape: Any, typecode: Any) -> _Array:

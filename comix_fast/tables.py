@@ -110,7 +110,7 @@ def cache_table(summary: CacheSummary) -> RenderableType:
             "classes",
             f"{len(summary.classes):,}: {', '.join(summary.classes[:8])}{' …' if len(summary.classes) > 8 else ''}",
         ),
-        ("size", f"{summary.n_bytes / 1e6:,.1f} MB in {summary.n_shards:,} shards"),
+        ("size", f"{summary.n_bytes / 1e6:,.1f} MB in {_files(summary)}"),
         *((f"view {view}", f"{count:,} clips") for view, count in summary.clips.items()),
     ]
     for (domain, split), listed in summary.listed.items():
@@ -128,6 +128,12 @@ def cache_table(summary: CacheSummary) -> RenderableType:
     notes += [f"part {part} is not finished" for part in summary.unfinished_parts]
     notes += [f"not extracted: {line['id']}: {line['reason']}" for line in summary.failures]
     return Group(Text(str(summary.path), style="bold"), table, *(Text(note, style="yellow") for note in notes))
+
+
+def _files(summary: CacheSummary) -> str:
+    if summary.path.is_file():
+        return "one file"
+    return f"{summary.n_shards:,} shards" if summary.n_shards != 1 else "one shard"
 
 
 def weights_table(known: Sequence[KnownWeights], verdicts: Mapping[tuple[str, str], str]) -> RenderableType:

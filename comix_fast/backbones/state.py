@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
+import re
+import struct
+import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -20,6 +24,7 @@ from torch import Tensor
 from comix_fast.backbones.network import VideoNetwork
 from comix_fast.errors import WeightsError, first_few
 from comix_fast.files import whole_file
+from comix_fast.printable import printable
 
 State = dict[str, Tensor]
 
@@ -27,6 +32,15 @@ SUFFIXES = (".safetensors", ".pt", ".pth")
 _NESTED_UNDER = ("state_dict", "model_state_dict", "model")
 _COUNTER = "num_batches_tracked"  # batch norm's step count: no part of what the network computes
 _RANDOM_SEED = 0
+_NAMED = re.compile(r"GLOBAL (\S+)")
+_LONGEST_REASON = 200
+_DEEPEST = 8
+
+# What torch.load raises where the bytes make no sense to it.
+_DAMAGE = (
+    *(RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError),
+    *(AttributeError, ArithmeticError, AssertionError, MemoryError, struct.error, zipfile.BadZipFile),
+)
 
 
 def state_sha256(state: Mapping[str, Tensor]) -> str:
@@ -76,21 +90,56 @@ def _read_safetensors(path: Path) -> State:
 
 
 def _read_torch(path: Path) -> State:
+    return _unnested(load_torch(path), path)
+
+
+def load_torch(path: Path) -> Any:
+    """What a .pt or .pth file holds, on the CPU: tensors and plain values, nothing of it run.
+
+    Raises WeightsError for anything else, naming the first thing that is no such value, and for tensors that are more
+    than their file: views of a few numbers as millions, sparse ones, ones without any memory.
+    """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        # Torch warns of sparse tensors as it reads them; they are refused below.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except UnpicklingError as error:
+        named = _NAMED.search(str(error))
         raise WeightsError(
-            f"{path} holds more than tensors, so it was not read",
-            details=[_first_line(error)],
-            hint="save its state_dict() alone, as .pt or .safetensors",
+            f"{path} holds more than weights, so it was not read: reading it would run code",
+            [f"it holds {printable(named[1], _LONGEST_REASON)}"] if named else [_first_line(error)],
+            hint="where its own code is installed and trusted, save its state_dict() alone, as .pt or .safetensors",
         ) from error
-    except (RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError) as error:
+    except _DAMAGE as error:
         raise WeightsError(f"{path} is no whole PyTorch file: {_first_line(error) or type(error).__name__}") from error
-    return _unnested(content, path)
+    odd = list(itertools.islice(_odd_tensors(content), 1))
+    if odd:
+        raise WeightsError(
+            f"{path} holds tensors that are not stored in it whole: {printable(odd[0], _LONGEST_REASON)}",
+            hint="save the state_dict() of a plain network, with tensors that have memory of their own",
+        )
+    return content
+
+
+def _odd_tensors(content: Any, name: str = "it", depth: int = 0) -> Iterator[str]:
+    """Names of tensors, at any depth that a state dict may have, that have not all their numbers in the file."""
+    if isinstance(content, Tensor):
+        if not _is_whole(content):
+            yield name
+    elif isinstance(content, Mapping) and depth < _DEEPEST:
+        for key, value in content.items():
+            yield from _odd_tensors(value, str(key), depth + 1)
+
+
+def _is_whole(tensor: Tensor) -> bool:
+    if tensor.layout is not torch.strided or tensor.device.type != "cpu" or tensor.is_quantized or tensor.is_nested:
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]
+    return printable(str(error).strip().split("\n", 1)[0], _LONGEST_REASON)
 
 
 def _unnested(content: Any, path: Path) -> State:

@@ -36,7 +36,6 @@ from comix_fast.cache.reading import (
     read_view_table,
     said_by_hdf5,
 )
-from comix_fast.cache.seal import DAMAGED
 from comix_fast.cache.store import Mixing, failure_lines, read_mixing, require_key
 from comix_fast.config import PLAIN
 from comix_fast.errors import CacheError
@@ -44,6 +43,25 @@ from comix_fast.errors import CacheError
 COMPACT = "comix-compact"
 DOCUMENTS = {"manifest": "comix-cache", "dataset": "comix-dataset", "failures": "comix-failures"}
 """What is kept as text, and the marks in it."""
+DAMAGED = "the file is damaged: copy it once more, or make it again with comix cache compact"
+_HDF5 = b"\x89HDF"
+
+
+def _opened(path: Path) -> h5py.File:
+    """A compacted cache's file, checked; its errors do not advise to delete what somebody was given."""
+    try:
+        with path.open("rb") as file:
+            if file.read(len(_HDF5)) != _HDF5:
+                raise CacheError(
+                    f"{path} holds no feature cache",
+                    hint="a cache is a folder that comix extract made, or a file that comix cache compact made",
+                )
+        return open_file(path, COMPACT)
+    except OSError as error:
+        raise CacheError(f"{path} can't be read: {error.strerror or error}") from error
+    except CacheError as error:
+        hint = DAMAGED if "damaged" in error.hint else error.hint
+        raise CacheError(error.message, error.details, hint) from error
 
 
 class CompactFile:
@@ -52,7 +70,7 @@ class CompactFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._known = _identity(path)
-        with open_file(path, COMPACT) as file:
+        with _opened(path) as file:
             where = str(path)
             self.manifest: Mapping[str, Any] = _document(file, "manifest", where)
             self.dataset: Mapping[str, Any] = _document(file, "dataset", where)
@@ -151,7 +169,7 @@ class CompactFile:
 
 def read_compact_manifest(path: Path) -> dict[str, Any]:
     """The manifest of a compacted cache, its key checked."""
-    with open_file(path, COMPACT) as file:
+    with _opened(path) as file:
         manifest = _document(file, "manifest", str(path))
     require_key(manifest, str(path))
     return manifest

@@ -88,7 +88,7 @@ class CacheWriter:
         the whole), if the folder holds something else, or if its cache was made by another recipe (the message lists
         the fields that differ); ComixError if the file system has no locks.
         """
-        _refuse_foreign(root)
+        refuse_foreign(root)
         with contextlib.ExitStack() as held:
             refusal = CacheError(f"another process is writing to {root}", hint="wait for it, or choose another --out")
             locks = [held.enter_context(held_lock(root / form.LOCK, refusal, shared=part is not None))]
@@ -216,7 +216,7 @@ def _unlike(root: Path, record: PartRecord, division: Division) -> CacheError:
     )
 
 
-def _refuse_foreign(root: Path) -> None:
+def refuse_foreign(root: Path) -> None:
     """Raises CacheError if the folder holds other things than a cache, before anything is touched."""
     if not root.exists() or (root / form.MANIFEST).exists():
         return

@@ -19,16 +19,20 @@ from comix_fast.cache import FeatureCache
 from comix_fast.cache.format import MANIFEST
 from comix_fast.cache.parts import Part, read_records
 from comix_fast.cache.reader import read_manifest
+from comix_fast.cache.writer import refuse_foreign
+from comix_fast.commands.extract_crew import Force, crew_of
 from comix_fast.commands.machine import choose_device, set_threads
 from comix_fast.commands.weights_of_run import resolve_backbone, resolve_weights
 from comix_fast.config import ExtractRecipe, ViewPlan
 from comix_fast.console import Reporter
 from comix_fast.datasets import Dataset, check_files, load_folders, load_preset, load_toml
 from comix_fast.errors import DatasetError, first_few
-from comix_fast.stages import extract as stage
-from comix_fast.stages.extract import Extracted
+from comix_fast.stages.crew import Job
+from comix_fast.stages.extract import Extracted, run_with
 from comix_fast.stages.pipeline_first import first_clips
-from comix_fast.stages.planning import least_clips
+from comix_fast.stages.planning import Donors, least_clips
+from comix_fast.stages.provenance import made_with
+from comix_fast.stages.settled import Settled, settle_apart
 from comix_fast.video import Decoder, Limits, choose_decoder
 
 SHOWN_FAILURES = 20
@@ -125,14 +129,40 @@ def load(engine: Engine, dataset: Dataset, views: ViewPlan, out: Path, device: s
     return load_backbone(name, weights, engine.precision, device, check=clips, compiled=compiled)
 
 
+def settle(
+    engine: Engine, dataset: Dataset, views: ViewPlan, out: Path, device: str, decoder: Decoder, force: Force
+) -> Backbone | Settled:
+    """The backbone, loaded here; or, where others are to load it, what there is to know of it."""
+    if not force.apart:
+        return load(engine, dataset, views, out, device, decoder)
+    return settle_apart(
+        resolve_backbone(engine.backbone, engine.weights),
+        resolve_weights(engine.weights),
+        engine.precision,
+        device,
+        choose_compiled(engine, dataset, views, out, device),
+        decoder,
+        dataset.videos(),
+        engine.threads or torch.get_num_threads(),
+    )
+
+
 def run(
-    dataset: Dataset, out: Path, engine: Engine, views: ViewPlan, reporter: Reporter, part: Part | None = None
+    dataset: Dataset,
+    out: Path,
+    engine: Engine,
+    views: ViewPlan,
+    reporter: Reporter,
+    part: Part | None = None,
+    force: Force | None = None,
 ) -> Extracted:
     """Loads the backbone and extracts what the cache lacks of the dataset, or of one part of it."""
+    refuse_foreign(out)
+    force = force or Force()
     set_threads(engine.threads)
     device = choose_device(engine.device)
     decoder = choose_decoder(engine.decoder).limited(Limits(**engine.limits))
-    backbone = load(engine, dataset, views, out, device, decoder)
+    backbone = settle(engine, dataset, views, out, device, decoder, force)
     if backbone.warning:
         reporter.warn(backbone.warning)
     reporter.say(
@@ -152,18 +182,12 @@ def run(
         batch_size=engine.batch_size,
         device=device.split(":")[0],
     )
-    return stage.run(
-        recipe,
-        dataset,
-        backbone,
-        decoder,
-        out,
-        reporter=reporter,
-        device=device,
-        shard_size=engine.shard_size,
-        threads=engine.threads,
-        part=part,
-    )
+    job = Job(recipe, Donors.of(dataset), engine.shard_size)
+    warnings = [backbone.warning] if backbone.warning else []
+    weights = resolve_weights(engine.weights)
+    with crew_of(force, job, backbone, weights, decoder, device, engine.threads, out, part) as crew:
+        versions = made_with(device)
+        return run_with(crew, job, dataset, out, reporter, warnings=warnings, versions=versions, part=part)
 
 
 def to_json(done: Extracted) -> dict[str, Any]:

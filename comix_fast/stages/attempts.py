@@ -7,10 +7,41 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+
+from comix_fast.cache.parts import Part
+from comix_fast.cache.writer import CacheWriter
+from comix_fast.errors import VideoError
+from comix_fast.stages.blocks import Block
+from comix_fast.stages.pipeline_channel import Closed
+from comix_fast.stages.survey import Failure, failure
 
 MOST_TRIES = 3
+FOLDER = ".attempts-"
+
+
+@dataclass(frozen=True)
+class Orders:
+    """How a block is to be done. given_up: its videos that are not to be touched, with the reason.
+
+    one_at_a_time: it has ended a worker before, so let there be no doubt which video does it the next time.
+    """
+
+    one_at_a_time: bool
+    given_up: Mapping[str, Failure]
+
+    def hopeless(self, block: Block) -> bool:
+        """Whether nothing of the block is left to be done."""
+        return all(video.id in self.given_up for video in block.videos)
+
+
+FIRST_TIME = Orders(False, MappingProxyType({}))
+"""A block that nobody has tried yet."""
 
 
 class Attempts:
@@ -18,27 +49,97 @@ class Attempts:
 
     def __init__(self, folder: Path) -> None:
         """folder: made by the coordinator, empty."""
-        self._folder = folder
+        self.folder = folder
+
+    @classmethod
+    @contextlib.contextmanager
+    def of(cls, cache: CacheWriter) -> Iterator[Attempts]:
+        """Those of a run whose coordinator holds the cache's lock; gone when the block ends.
+
+        Those of runs that are gone are swept: had they an owner, it would hold the lock.
+        """
+        named = FOLDER if cache.part is None else _of_part(cache.part)
+        for leftover in cache.root.glob(f"{named}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=named, dir=cache.root))
+        try:
+            yield cls(folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def begin(self, block: Block, last: str = "") -> Orders:
+        """Counts one more attempt at a block, and says how to go about it.
+
+        A video is given up that has ended its worker three times; and so are all videos of a block that has ended its
+        worker three times more than its videos account for: too little memory, or a machine that fails.
+        last: how its last worker ended, where that is known; for people.
+        """
+        n_deaths = _size(self._mark(block))
+        _add(self._mark(block))
+        if not n_deaths:
+            return FIRST_TIME
+        tries = {video.id: self.tries(video.id) for video in block.videos}
+        unexplained = n_deaths - sum(tries.values())
+        why = f" ({last})" if last else ""
+        given_up: dict[str, Failure] = {}
+        for video in block.videos:
+            if tries[video.id] >= MOST_TRIES:
+                given_up[video.id] = failure(video, VideoError(f"ended its worker {tries[video.id]} times{why}"))
+            elif unexplained >= MOST_TRIES:
+                reason = f"its block of {len(block.videos)} videos ended its worker {n_deaths} times{why}, not it alone"
+                given_up[video.id] = failure(video, VideoError(reason))
+        return Orders(True, given_up)
+
+    def end(self, block: Block) -> None:
+        """A block has been done: its attempts are forgotten, but not those of videos that were given up."""
+        self._mark(block).unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def watching(self, video: str) -> Iterator[None]:
-        """Around the decode of a video: the mark that it leaves is removed unless the process dies meanwhile.
+        """Around the decode of a video: the mark that it leaves is removed unless it ends the process.
 
-        A mark that was there already stays counted until the decode has ended well.
+        An error that nobody expects of a video ends the process, too. A mark that was there already stays counted
+        until a decode of the video has ended.
         """
         mark = self._mark(video)
-        with mark.open("ab", buffering=0) as file:
-            file.write(b".")
-        yield
+        _add(mark)
+        try:
+            yield
+        except (VideoError, Closed, GeneratorExit):
+            mark.unlink(missing_ok=True)
+            raise
         mark.unlink(missing_ok=True)
 
     def tries(self, video: str) -> int:
-        """How many workers have died while they decoded this video, since a decode of it last ended."""
-        try:
-            return self._mark(video).stat().st_size
-        except FileNotFoundError:
-            return 0
+        """How many workers have died while they decoded this video, since a decode of it last ended.
 
-    def _mark(self, video: str) -> Path:
+        While somebody decodes it, one more.
+        """
+        return _size(self._mark(video))
+
+    def _mark(self, what: str | Block) -> Path:
         # Names from data are never paths.
-        return self._folder / hashlib.sha256(video.encode()).hexdigest()[:32]
+        kind, name = ("video", what) if isinstance(what, str) else ("block", _name(what))
+        digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
+        return self.folder / f"{kind}-{digest[:32]}"
+
+
+def _name(block: Block) -> str:
+    # Numbers come again: in surveys, in features and among donors.
+    return "\0".join(video.id for video in block.videos)
+
+
+def _of_part(part: Part) -> str:
+    return f"{FOLDER}part-{part.name}-"
+
+
+def _add(mark: Path) -> None:
+    with mark.open("ab", buffering=0) as file:
+        file.write(b".")
+
+
+def _size(mark: Path) -> int:
+    try:
+        return mark.stat().st_size
+    except FileNotFoundError:
+        return 0

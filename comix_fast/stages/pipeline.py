@@ -186,9 +186,9 @@ class Pipeline:
         size, device = self._recipe.size, self._machine.device
         resizer = HostResizer(size) if self._machine.on_cpu else DeviceResizer(size, device)
         backgrounds = {}
-        for view, draw in plan.mixes.items():
+        for view, mix in plan.mixes.items():
             assert self._surveys is not None, "mixes take backgrounds"
-            backgrounds[view] = self._surveys.background(draw.donor)
+            backgrounds[view] = self._surveys.background(mix.donor)
         with open_stream(plan.video.path, plan.video.segment, self._machine.decoder) as stream:
             for request, window in stream_windows(stream, plan.requests, resizer):
                 check()

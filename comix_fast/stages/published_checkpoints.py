@@ -11,17 +11,15 @@ The head's names are graph.gc1.weight …; the I3D's are those of rgb_imagenet.p
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from comix_fast.backbones.state import State, file_sha256, read_state
+from comix_fast.backbones.state import State, file_sha256, load_torch, read_state
 from comix_fast.errors import WeightsError, first_few
 from comix_fast.heads import TemporalGraph
 
@@ -101,18 +99,7 @@ def _content(path: Path) -> Mapping[str, Any]:
         raise WeightsError(f"no checkpoint at {path}", hint="give the file that the published code saved")
     if path.suffix == ".safetensors":
         return read_state(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except UnpicklingError as error:
-        named = re.search(r"GLOBAL (\S+)", str(error))
-        raise WeightsError(
-            f"{path} holds more than weights, so it was not read: reading it would run code",
-            [f"it holds {named[1]}"] if named else [],
-            hint="where its own code is installed and trusted, save the state_dict() of what is in it",
-        ) from error
-    except (RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError) as error:
-        reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
-        raise WeightsError(f"{path} is no whole PyTorch file: {reason}") from error
+    content = load_torch(path)
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path} holds no state dict but a {type(content).__name__}", hint=_way_out("graph"))
     return content

@@ -90,7 +90,7 @@ def test_falling_back_to_fp32_is_said_aloud(films: Dataset, tmp_path: Path, monk
         return backbone
 
     monkeypatch.setattr(command, "load_backbone", loading)
-    monkeypatch.setattr(command.stage, "run", lambda *_, **__: None)
+    monkeypatch.setattr(command, "run_with", lambda *_, **__: None)
     listening = Listening()
     command.run(films, tmp_path / "cache", Engine(), VIEWS, listening)
     assert "computing in fp32, as bf16 features of the first 2 clips differ" in listening.warned
