@@ -146,7 +146,7 @@ class RayCrew:
             min_size=1, max_size=n_actors, initial_size=n_actors, max_tasks_in_flight_per_actor=1
         )
         try:
-            pipeline = ray.data.from_blocks([block_table(block) for block in blocks]).map_batches(
+            pipeline = ray.data.from_blocks(_Tables(blocks)).map_batches(
                 self._actor,
                 batch_size=None,
                 batch_format="pyarrow",
@@ -185,6 +185,19 @@ class RayCrew:
         threads = min(most, self._setup.threads, *([self._local_threads()] if len(able) == 1 else []))
         room = sum(node.gpus if gpu else node.cpus // threads for node in able)
         return self._n_workers or room, threads
+
+
+class _Tables(Sequence[Any]):
+    """The blocks as tables, made when they are asked for: a million videos as tables at once are half a gigabyte."""
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self._blocks = blocks
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def __getitem__(self, place: Any) -> Any:
+        return block_table(self._blocks[place])
 
 
 class _Tally:
