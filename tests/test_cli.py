@@ -48,7 +48,13 @@ def test_the_whole_road(comix: Callable[..., Ended], folders: tuple[Path, Path])
     (source / "go" / "2.mp4").unlink()
     second = comix("extract", "--source", source, "--target", target, "--out", "cache/ab", *FAST, "--json")
     assert second.code == 0
-    assert json.loads(second.out) == {"cache": "cache/ab", "extracted": 0, "present_before": 4, "failures": [], "part": None}
+    assert json.loads(second.out) == {
+        "cache": "cache/ab",
+        "extracted": 0,
+        "present_before": 4,
+        "failures": [],
+        "part": None,
+    }
 
     refused = comix("extract", "--source", source, "--target", target, "--out", "cache/ab", *FAST, "--mixes", "2")
     assert refused.code == 2

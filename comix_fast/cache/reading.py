@@ -197,7 +197,9 @@ def read_view(file: h5py.File, name: str, n_videos: int, where: str) -> ShardVie
     """One view of an open shard, its offsets and shapes checked."""
     table = read_view_table(file, name, n_videos, where)
     group = file["views"][name]
-    view = ShardView(read_array(group, "features", where), table.starts, table.offsets, crc32=table.crc32)
+    # Others may have repacked them as big-endian.
+    features = read_array(group, "features", where).astype(np.float16, copy=False)
+    view = ShardView(features, table.starts, table.offsets, crc32=table.crc32)
     require_rows(view.features, view.crc32, f"{where}, view {name}")
     if "donor" in group:
         view.donor = read_array(group, "donor", where, "string-array")

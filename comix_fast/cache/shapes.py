@@ -7,7 +7,9 @@ from typing import Any, TypeGuard
 
 from comix_fast.errors import CacheError
 
-MOST_DRAWS = 4096
+MOST_DRAWS = 64
+MOST_VIEWS = 16
+"""Beside the draws of mixes: plain, eight speeds, and the mixes as one."""
 _FOREIGN = "the file is foreign or damaged: bring back the file as it was"
 
 
@@ -53,6 +55,8 @@ def check_manifest(manifest: Mapping[str, Any], where: str) -> None:
     numbers = {f"clips.{name}": recipe["clips"].get(name) for name in ("length", "stride", "bins", "min_frames")}
     odd |= {name: value for name, value in numbers.items() if not is_whole(value, 1, 1 << 20)}
     odd |= {f"views.{name}": value for name, value in recipe["views"].items() if not isinstance(value, dict)}
+    if len(recipe["views"]) > MOST_VIEWS:
+        odd["views"] = sorted(recipe["views"])
     mixes = recipe["views"].get("bgmix")
     if isinstance(mixes, dict) and not is_whole(mixes.get("draws"), 0, MOST_DRAWS):
         odd["views.bgmix.draws"] = mixes.get("draws")

@@ -27,7 +27,7 @@ from comix_fast.cache.reading import (
 from comix_fast.cache.shapes import check_manifest
 from comix_fast.cache.stored_json import read_json, read_marked
 from comix_fast.config import digest, mixed_views
-from comix_fast.errors import CacheError
+from comix_fast.errors import CacheError, first_few
 from comix_fast.files import size_of
 
 OPEN_SHARDS = 2
@@ -114,6 +114,8 @@ class ShardFolder:
             raise CacheError(f"{path} belongs to another recipe", hint="move it out of this cache")
         if index.domain not in DOMAINS:
             raise CacheError(f"{path} is of no domain: {index.domain!r:.80}", hint="the file is foreign or damaged")
+        if odd := sorted(set(index.views) - set(self.manifest["recipe"]["views"]) - set(stated_mixes(self.manifest))):
+            raise CacheError(f"{path} has views that the recipe has not: {first_few(odd)}", hint="the file is foreign")
         self._made_with[path] = index.made_with or ""
         self._views[path], self._ids[path], self._domain[path] = index.views, index.ids, index.domain
         for row, video in enumerate(index.ids):
@@ -146,7 +148,7 @@ class ShardFolder:
 
     def failures(self) -> tuple[Mapping[str, str], ...]:
         path = self.root / form.FAILURES
-        whole = read_failures(path) if path.exists() else ()
+        whole = read_failures(path) if path.exists() or path.is_symlink() else ()
         parts = [one for record in self.records() for one in record.failures]
         # What a part failed at, another or a later run may have done.
         return (*whole, *(one for one in parts if one.get("id") not in self.where))

@@ -30,7 +30,7 @@ _CONSTANT_OR_NOT = (0, 1, 4, 5)
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
 MOST_NAME = 64
 MOST_DEPTH = 4
-MOST_ENTRIES = 100_000
+MOST_ENTRIES = 2000
 
 
 def check_structure(descriptor: int, n_bytes: int, where: str, sealed: bool) -> Structure:

@@ -18,7 +18,7 @@ from comix_fast.commands.weights_of_run import resolve_weights
 from comix_fast.console import Reporter
 from comix_fast.errors import ComixError, DatasetError
 from comix_fast.files import whole_file
-from comix_fast.printable import is_plain
+from comix_fast.printable import printable
 from comix_fast.serving.answers import FailedVideo, Prediction, Predictions
 from comix_fast.serving.finding import find_videos, read_list
 from comix_fast.serving.model import AdaptedModel, load
@@ -161,24 +161,19 @@ def closing(done: Predicted, csv_file: Path | None) -> RenderableType:
     parts: list[RenderableType] = []
     answers = done.answers
     if csv_file is not None:
-        parts.append(Text(_shown(f"{csv_file}: {len(answers.predicted):,} of {len(answers):,} videos classified")))
+        parts.append(Text(printable(f"{csv_file}: {len(answers.predicted):,} of {len(answers):,} videos classified")))
     elif answers.predicted:
         parts.append(table(done))
     if answers.failed:
         parts.append(Text(f"videos that could not be read: {len(answers.failed):,} of {len(answers):,}"))
-        parts += [Text(_shown(f"  {video.path}: {video.reason}")) for video in answers.failed]
+        parts += [Text(printable(f"  {video.path}: {video.reason}")) for video in answers.failed]
     return Group(*parts)
 
 
 def _row(video: Prediction) -> list[str]:
     (name, share), *others = video.top
     then = ", ".join(f"{other} {100 * less:.1f}" for other, less in others)
-    return [_shown(str(video.path)), _shown(name), f"{100 * share:.1f}", _shown(then)]
-
-
-def _shown(text: str) -> str:
-    """Text that does nothing to a terminal: control characters as escapes."""
-    return "".join(sign if is_plain(sign) else ascii(sign)[1:-1] for sign in text)
+    return [printable(str(video.path)), printable(name), f"{100 * share:.1f}", printable(then)]
 
 
 def _text(name: str) -> str:

@@ -35,11 +35,6 @@ def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
     return (*key, (-1, name))
 
 
-def plain_name(name: str) -> bool:
-    """Whether a name may stand in a list, an id or a path: see `comix_fast.printable`."""
-    return is_plain(name)
-
-
 def require_plain(names: Sequence[str], where: str) -> None:
     """Raises DatasetError for names that are not plain: control characters, newlines, no UTF-8, changed direction."""
     odd = [printable(ascii(name), _SHOWN) for name in names if not is_plain(name)]

@@ -26,7 +26,7 @@ from comix_fast.stages.pipeline import Machine
 from comix_fast.stages.planning import Donors, Planner
 from comix_fast.stages.provenance import made_with
 from comix_fast.stages.survey import Failure, content_bytes
-from comix_fast.video import Decoder
+from comix_fast.video import UNLIMITED, Decoder
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def _still_the_same(out: Path, key: str, recipe: ExtractRecipe, blocks: Sequence
 
 def _changed(video: Video, row: VideoRow) -> bool:
     try:
-        return content_bytes(video) != row.n_bytes
+        return content_bytes(video, UNLIMITED) != row.n_bytes
     except VideoError:
         return True
 

@@ -113,6 +113,7 @@ def _start(ray: Any, options: dict[str, Any], debug: bool) -> None:
         with contextlib.nullcontext() if debug else _deaf(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ray.init(**options)
+        _end_well_at_sigterm()
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         said = last_line(error)
         if where == "local":
@@ -127,13 +128,19 @@ def _start(ray: Any, options: dict[str, Any], debug: bool) -> None:
 
 @contextlib.contextmanager
 def _sigterm_kept() -> Iterator[None]:
-    """Ray takes SIGTERM for as long as it is connected, and ends the process by SystemExit."""
+    """Ray takes SIGTERM for itself; when the block ends it is again as it was."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
+
+
+def _end_well_at_sigterm() -> None:
+    """Has SIGTERM unwind this process, so that its Ray ends with it; Ray's own way says so in addresses of memory."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 @contextlib.contextmanager

@@ -21,8 +21,9 @@ from comix_fast.cache.writer import CacheWriter
 from comix_fast.console import Reporter
 from comix_fast.datasets import Video
 from comix_fast.errors import VideoError
+from comix_fast.printable import printable
 from comix_fast.stages.pipeline_ahead import Ahead, Check
-from comix_fast.video import Decoder, median_background, open_stream
+from comix_fast.video import Decoder, Limits, median_background, open_stream
 from comix_fast.video.frame_folders import FolderStream
 from comix_fast.video.resize import Frame
 
@@ -32,7 +33,8 @@ Found = tuple[VideoRow, NDArray[np.uint8] | None]
 
 def failure(video: Video, error: VideoError) -> Failure:
     """A line of failures.json."""
-    return {"id": video.id, "path": str(video.path), "reason": error.message.removeprefix(f"{video.path}: ")}
+    named = f"{printable(str(video.path))}: "
+    return {"id": video.id, "path": str(video.path), "reason": error.message.removeprefix(named)}
 
 
 def chunks(videos: Sequence[Video], size: int) -> Iterator[Sequence[Video]]:
@@ -114,30 +116,37 @@ def survey_video(video: Video, decoder: Decoder, size: int, background: bool, ch
         label=UNLABELLED if video.label is None else video.label,
         n_frames=n_frames,
         fps=math.nan if fps is None else fps,
-        sha256=content_sha256(video),
-        n_bytes=content_bytes(video),
+        sha256=content_sha256(video, decoder.limits),
+        n_bytes=content_bytes(video, decoder.limits),
     )
     return row, found
 
 
-def content_bytes(video: Video) -> int:
+def content_bytes(video: Video, limits: Limits | None = None) -> int:
     """Size of a video file, or of a segment's frame files together. Raises VideoError if it is gone."""
-    try:
+    with _present(video):
         if video.path.is_dir():
-            return sum(frame.stat().st_size for frame in FolderStream(video.path, video.segment).files)
+            return sum(frame.stat().st_size for frame in FolderStream(video.path, video.segment, limits).files)
         return video.path.stat().st_size
-    except OSError as error:
-        raise VideoError(f"{video.path}: {error.strerror}") from error
 
 
-def content_sha256(video: Video) -> str:
-    """sha256 of a video file, or of the names and bytes of a segment's frames."""
-    if video.path.is_dir():
+def content_sha256(video: Video, limits: Limits | None = None) -> str:
+    """sha256 of a video file, or of the names and bytes of a segment's frames. Raises VideoError if it is gone."""
+    with _present(video):
+        if not video.path.is_dir():
+            return _file_sha256(video.path).hex()
         whole = hashlib.sha256()
-        for frame in FolderStream(video.path, video.segment).files:
+        for frame in FolderStream(video.path, video.segment, limits).files:
             whole.update(f"{frame.name}\0".encode() + _file_sha256(frame))
         return whole.hexdigest()
-    return _file_sha256(video.path).hex()
+
+
+@contextlib.contextmanager
+def _present(video: Video) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise VideoError(f"{printable(str(video.path))}: {error.strerror or error}") from error
 
 
 def _file_sha256(path: Path) -> bytes:

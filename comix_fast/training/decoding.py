@@ -19,7 +19,7 @@ from comix_fast.datasets import Video
 from comix_fast.stages.batches import CHUNK, Draws
 from comix_fast.stages.pipeline_ahead import Ahead, Check
 from comix_fast.training.frames import DrawnClips, FrameRows
-from comix_fast.video import Decoder, FrameIndex, chosen_frames, index_frames
+from comix_fast.video import Decoder, FrameIndex, Limits, chosen_frames, index_frames
 from comix_fast.video.pixels import Clip, DeviceResizer, HostResizer
 
 LONG = 300
@@ -68,7 +68,7 @@ class FramesAhead:
     ) -> None:
         self._draws, self._share, self._background = draws, share, background
         self._decoder, self._size, self._device = decoder, size, device
-        self._index = _Indices()
+        self._index = _Indices(decoder.limits)
         self._ahead: Ahead[Job, Part] = Ahead(
             self._jobs(iterations), self._decoded, threads, held=4, name="comix-frames", ahead=VIDEOS_AHEAD
         )
@@ -129,7 +129,8 @@ class FramesAhead:
 class _Indices:
     """Where decoding may begin in long files, found once for as many as are held; threads share it."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         self._held: OrderedDict[Path, FrameIndex] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -141,7 +142,7 @@ class _Indices:
             if video.path in self._held:
                 self._held.move_to_end(video.path)
                 return self._held[video.path]
-        found = index_frames(video.path, n_frames)
+        found = index_frames(video.path, n_frames, self._limits)
         with self._lock:
             self._held[video.path] = found
             while len(self._held) > INDICES_HELD:

@@ -59,7 +59,7 @@ class Bomb:
 
 def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {}, "extra": Bomb(tmp_path / "ran")}, tmp_path / "w.pt")
-    with pytest.raises(WeightsError, match="holds more than tensors, so it was not read") as caught:
+    with pytest.raises(WeightsError, match="holds more than weights, so it was not read") as caught:
         read_state(tmp_path / "w.pt")
     assert "state_dict()" in caught.value.hint
     assert not (tmp_path / "ran").exists()

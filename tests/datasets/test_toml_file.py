@@ -180,16 +180,21 @@ def test_a_video_listed_twice(project: Project) -> None:
     project.refused("1 of 3 files in source.csv stand there under two names", "in/a.avi = in/../in/a.avi")
 
 
-def test_paths_may_be_absolute_or_climb(project: Project) -> None:
-    (project.folder / "elsewhere").mkdir()
-    for name in ("elsewhere/a.avi", "elsewhere/b.avi"):
-        (project.folder / name).touch()
-    absolute = project.folder / "elsewhere" / "b.avi"
-    project.write("source.csv", f"../elsewhere/a.avi,0\n{absolute},1\n")
+def test_paths_may_be_absolute_or_climb_below_root(project: Project) -> None:
+    root = project.folder / "videos"
+    project.write("source.csv", f"in/../elsewhere/a.avi,0\n{root}/elsewhere/b.avi,1\n")
     dataset = project.load()
-    assert [video.id for video in dataset.source.train] == ["../elsewhere/a.avi", str(absolute)]
-    project.write("target.csv", "../elsewhere/./b.avi,0\n")
-    project.refused("1 of 2 videos of indoors (source) are also videos of outdoors (target)", str(absolute))
+    assert [video.id for video in dataset.source.train] == ["in/../elsewhere/a.avi", f"{root}/elsewhere/b.avi"]
+    project.write("target.csv", "elsewhere/./b.avi,0\n")
+    project.refused("1 of 2 videos of indoors (source) are also videos of outdoors (target)", f"{root}/elsewhere/b.avi")
+
+
+@pytest.mark.parametrize("path", ["../a.avi", "in/../../a.avi", "/etc/passwd", "../videos-2/a.avi", ".."])
+def test_paths_that_lead_out_of_root_are_refused(project: Project, path: str) -> None:
+    project.write("source.csv", f"{path},0\nin/b.avi,1\n")
+    project.refused("1 of 2 paths of", f"lead out of {project.folder / 'videos'}", path, "set root to a folder above")
+    project.toml(TOML.replace('"videos"', '"/"'))
+    project.load()
 
 
 def test_a_link_between_the_domains_is_found_when_files_are_looked_up(project: Project) -> None:

@@ -103,7 +103,7 @@ def test_what_is_no_video(tmp_path: Path, capfd: pytest.CaptureFixture[str], rng
         "zeros.mp4": "is not a video",
         "page.mp4": "is not a video",
         "words.txt": "not a video",
-        "subtitles.avi": "has no video stream",
+        "subtitles.avi": "not a video",
         "picture.png": "not a video",
         "renamed.mp4": "not a video",
         "sound.mp4": "has no video stream",
