@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv demo test check bench clean
+.PHONY: venv demo test test-scale check bench soak clean
 
 venv: $(STAMP)
 
@@ -22,9 +22,20 @@ demo: venv
 test: venv
 	$(BIN)/python -m pytest
 
+# The extra `scale`: --engine ray, on a Ray of this machine. Without the extra, `make test` skips what needs it.
+test-scale: venv
+	$(BIN)/pip install --quiet -e ".[scale]"
+	$(BIN)/python -c "import ray.data"
+	$(BIN)/python -m pytest tests/scale
+
 # Every promised ratio, measured here, in one table; leave the machine alone meanwhile. ROOMS and QUICK=1 narrow it.
 bench: venv
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(ROOMS)
+
+# Hundreds of faults on caches, and a table of what survived. QUICK=1, KINDS, SEED and TRIALS narrow it.
+soak: venv
+	$(BIN)/python tests/faults/soak.py $(if $(QUICK),--quick) $(if $(KINDS),--kinds $(KINDS)) \
+		$(if $(SEED),--seed $(SEED)) $(if $(TRIALS),--trials $(TRIALS))
 
 check: venv
 	$(BIN)/ruff check .

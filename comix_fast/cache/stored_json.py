@@ -14,6 +14,7 @@ from comix_fast.config import digest
 from comix_fast.errors import CacheError
 from comix_fast.files import write_whole
 
+REMEDY = "bring back a copy, or delete it and give the same extract again, which writes it anew"
 SHA256 = "sha256"
 MOST_BYTES = 4 << 30
 MOST_DEPTH = 32
@@ -45,7 +46,7 @@ def read_marked(path: Path, encoding: str) -> dict[str, Any]:
         if written != digest(value):
             raise CacheError(
                 f"{path} is not what was written: its sha256 is not the one it states",
-                hint="it is damaged, or somebody edited it: bring back the file as it was",
+                hint=f"it is damaged, or somebody edited it: {REMEDY}",
             )
     return value
 
@@ -61,7 +62,7 @@ def read_json(path: Path) -> Any:
             hint="make one with comix extract",
         ) from error
     except (OSError, ValueError) as error:
-        raise CacheError(f"{path} can't be read: {error}", hint="the file is damaged") from error
+        raise CacheError(f"{path} can't be read: {error}", hint=f"the file is damaged: {REMEDY}") from error
 
 
 def parse_json(content: bytes) -> Any:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,85 +35,33 @@ def dataset(tmp_path: Path, film: WriteVideo) -> Dataset:
     return films(tmp_path, film)
 
 
-@pytest.fixture
-def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder for temporary files with a name so short that Ray's sockets can lie in it; empty in the end."""
-    folder = Path(tempfile.mkdtemp(prefix="cx", dir="/tmp"))
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    yield folder
-    assert list(folder.iterdir()) == []
-    assert processes_of(folder) == []
-    shutil.rmtree(folder)
-
-
-def processes_of(folder: Path) -> list[str]:
-    """Every process that was told of this folder."""
-    found = []
-    for command in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = command.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if str(folder) in words:
-            found.append(words[:200])
-    return found
-
-
 def with_own_ray(dataset: Dataset, out: Path, reporter: Silent | None = None, address: str | None = None) -> Extracted:
     with RayCrew(setup_of(dataset, out), 1, address, actor=StandIn) as crew:
         return extract.run_with(crew, job_of(dataset), dataset, out, reporter or Silent())
 
 
-class Looking(Silent):
-    """A reporter that looks whether Ray's processes are there while it is told of progress."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.seen = folder, 0
-
-    def progress(self, *_: object) -> object:  # type: ignore[override]
-        self.seen += len(processes_of(self.folder))
-        return super().progress("", 0, "")
-
-
-def test_it_leaves_no_process_no_folder_and_no_noise(
-    dataset: Dataset,
-    tmp_path: Path,
-    temporary: Path,
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    pytest.importorskip("ray", reason=RAY_MISSING)
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    before, home = signal.getsignal(signal.SIGTERM), Path.home() / ".ray/auth_token"
-    had_token = home.exists()
-    here(dataset, tmp_path / "whole")
-    looking = Looking(temporary)
-    done = with_own_ray(dataset, tmp_path / "cache", looking)
-    assert looking.seen > 2
-    assert (done.n_new, done.failures) == (8, ())
-    assert files_of(tmp_path / "cache") == files_of(tmp_path / "whole")
-    assert capfd.readouterr() == ("", "")
-    assert signal.getsignal(signal.SIGTERM) == before
-    assert home.exists() == had_token
-    # And nothing to do starts nothing.
-    monkeypatch.setattr(ray_session, "import_ray", None)
-    assert with_own_ray(dataset, tmp_path / "cache").n_present == 8
-
-
 def test_after_ctrl_c_the_same_command_goes_on(
-    dataset: Dataset, tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+    dataset: Dataset, tmp_path: Path, short_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("ray", reason=RAY_MISSING)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt):
         with_own_ray(dataset, tmp_path / "cache", Interrupting(2))
-    assert processes_of(temporary) == []
+    assert signal.getsignal(signal.SIGTERM) == before
     left = files_of(tmp_path / "cache")
     assert any(name.startswith("surveys/") for name in left)
     assert not [name for name in left if ".partial" in name or ".attempts" in name]
     here(dataset, tmp_path / "whole")
     here(dataset, tmp_path / "cache")
     assert files_of(tmp_path / "cache") == files_of(tmp_path / "whole")
+
+
+def test_nothing_to_do_connects_to_nothing(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here(dataset, tmp_path / "cache")
+    monkeypatch.setattr(ray_session, "import_ray", None)
+    done = with_own_ray(dataset, tmp_path / "cache")
+    assert (done.n_new, done.n_present) == (0, 8)
 
 
 def test_a_client_outside_a_cluster_is_sent_inside(monkeypatch: pytest.MonkeyPatch) -> None:
