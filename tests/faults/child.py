@@ -162,16 +162,16 @@ def broken(sabotage: str) -> None:
         backbone, moment = extract.load_backbone(), os.getpid() / 2**22
         extract.load_backbone = lambda *_, **__: _Drifting(backbone, moment)
     else:
-        run = extract.stage.run
+        run = extract.run_with
 
         def worse(*words: Any, **options: Any) -> Any:
             if sabotage == "cursing":
                 raise RuntimeError("an error without words")
-            for shard in sorted((options.get("out") or words[4]).glob("shards/*.h5"))[:1]:
+            for shard in sorted((options.get("out") or words[3]).glob("shards/*.h5"))[:1]:
                 shard.unlink()
             return run(*words, **options)
 
-        extract.stage.run = worse
+        extract.run_with = worse
 
 
 class _Drifting:

@@ -21,7 +21,7 @@ from comix_fast.stages.batches import AdaptationDraws, Draws, SupervisedDraws
 from comix_fast.training.decoding import FramesAhead, Streams
 from comix_fast.training.frames import DrawnClips, FrameBanks, Others, frame_bank
 from comix_fast.training.processes import Processes
-from comix_fast.video import choose_decoder, open_stream, resize_frame
+from comix_fast.video import Limits, choose_decoder, open_stream, resize_frame
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -210,9 +210,9 @@ def test_a_long_files_index_is_made_once(footage_dataset: Dataset, monkeypatch: 
     walked: list[Path] = []
     inner: Callable[..., Any] = module.index_frames
 
-    def walk(path: Path, n_frames: int) -> Any:
+    def walk(path: Path, n_frames: int, limits: Limits) -> Any:
         walked.append(path)
-        return inner(path, n_frames)
+        return inner(path, n_frames, limits)
 
     monkeypatch.setattr(module, "index_frames", walk)
     monkeypatch.setattr(module, "LONG", 79)
