@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 import random
-import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
+from array_mutants import (
+    TEXT,
+    array_of,
+    big_endian,
+    bomb,
+    cut_heap,
+    external_storage,
+    huge_shape,
+    in_chunks,
+    marks,
+    missing_chunk,
+    named_twice,
+    named_type,
+    never_written,
+    other_backgrounds,
+    other_filter,
+    other_shape,
+    other_texts,
+    other_type,
+    references,
+    unknown_filter,
+    virtual,
+)
 from file_mutants import put
 
 from builders import edited
@@ -19,10 +40,6 @@ if TYPE_CHECKING:
     from mutants import Cache
 
 Edit = Callable[[h5py.File, random.Random, Path], None]
-NUMBERS = ("videos/label", "videos/n_frames", "videos/fps", "videos/n_bytes")
-IN_VIEW = ("features", "starts", "offsets")
-TEXT = h5py.string_dtype("utf-8")
-HUGE = 10**9
 
 
 def hostile(cache: Cache, rng: random.Random) -> str:
@@ -47,28 +64,6 @@ def edit(cache: Cache, rng: random.Random, shards: dict[str, Edit], surveys: dic
     return f"{name}: {way}"
 
 
-def marks(element: h5py.HLObject) -> dict[str, Any]:
-    return dict(element.attrs)
-
-
-def array_of(file: h5py.File, rng: random.Random) -> str:
-    """One of the arrays that are always read."""
-    if "views" not in file:
-        return rng.choice(("backgrounds", *NUMBERS, "videos/id", "videos/sha256"))
-    return rng.choice((*NUMBERS, "videos/id", *(f"views/plain/{name}" for name in IN_VIEW)))
-
-
-def numbers_of(file: h5py.File, rng: random.Random) -> str:
-    return rng.choice(NUMBERS if "views" not in file else (*NUMBERS, *(f"views/plain/{name}" for name in IN_VIEW)))
-
-
-def replaced(file: h5py.File, name: str, **storage: Any) -> None:
-    """An array in another's place, with its marks."""
-    kept = marks(file[name])
-    del file[name]
-    file.create_dataset(name, **storage).attrs.update(kept)
-
-
 def soft_link(file: h5py.File, rng: random.Random, away: Path) -> None:
     name = array_of(file, rng)
     file.move(name, "kept")
@@ -88,147 +83,6 @@ def external_group(file: h5py.File, rng: random.Random, away: Path) -> None:
         file.copy("videos", other, "videos")
     del file["videos"]
     file["videos"] = h5py.ExternalLink(str(away / "other.h5"), "/videos")
-
-
-def virtual(file: h5py.File, rng: random.Random, away: Path) -> None:
-    name = numbers_of(file, rng)
-    values, kept = file[name][...], marks(file[name])
-    with h5py.File(away / "source.h5", "w") as other:
-        other["there"] = values
-    layout = h5py.VirtualLayout(values.shape, values.dtype)
-    layout[...] = h5py.VirtualSource(str(away / "source.h5"), "there", values.shape)
-    del file[name]
-    file.create_virtual_dataset(name, layout).attrs.update(kept)
-
-
-def external_storage(file: h5py.File, rng: random.Random, away: Path) -> None:
-    name = numbers_of(file, rng)
-    values = file[name][...]
-    (away / "raw").write_bytes(values.tobytes())
-    replaced(file, name, shape=values.shape, dtype=values.dtype, external=[(str(away / "raw"), 0, values.nbytes)])
-
-
-def huge_shape(file: h5py.File, rng: random.Random, away: Path) -> None:
-    """Chunks that were never written: they would be read as zeros."""
-    name = numbers_of(file, rng)
-    shape = (HUGE, *file[name].shape[1:])
-    replaced(file, name, shape=shape, dtype=file[name].dtype, chunks=(min(HUGE, 1000), *shape[1:]))
-
-
-def never_written(file: h5py.File, rng: random.Random, away: Path) -> None:
-    name = numbers_of(file, rng)
-    replaced(file, name, shape=file[name].shape, dtype=file[name].dtype)
-
-
-def missing_chunk(file: h5py.File, rng: random.Random, away: Path) -> None:
-    name = numbers_of(file, rng)
-    values = file[name][...]
-    replaced(file, name, shape=values.shape, dtype=values.dtype, chunks=(1, *values.shape[1:]))
-    file[name][1:] = values[1:]
-
-
-def bomb(file: h5py.File, rng: random.Random, away: Path) -> None:
-    """A hundred chunks of 32 MB of zeros, each some KB in the file."""
-    name = "views/plain/features" if "views" in file else "videos/label"
-    dtype = file[name].dtype
-    width = 1 << (11 if name.endswith("features") else 22)
-    shape, chunk = ((100 * 8192, width), (8192, width)) if name.endswith("features") else ((100 * width,), (width,))
-    replaced(file, name, shape=shape, dtype=dtype, chunks=chunk, compression="gzip", compression_opts=9)
-    packed = zlib.compress(bytes(int(np.prod(chunk)) * dtype.itemsize), 9)
-    for number in range(100):
-        place = (number * chunk[0], 0)[: len(chunk)]
-        file[name].id.write_direct_chunk(place, packed)
-
-
-def unknown_filter(file: h5py.File, rng: random.Random, away: Path) -> None:
-    """One that HDF5 looks for among plug-ins."""
-    name = numbers_of(file, rng)
-    values, kept = file[name][...], marks(file[name])
-    plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    plan.set_chunk(values.shape)
-    plan.set_filter(rng.choice((32015, 32001, 307, 257)), h5py.h5z.FLAG_OPTIONAL, (1, 2, 3))
-    del file[name]
-    array = file.create_dataset(name, shape=values.shape, dtype=values.dtype, dcpl=plan)
-    array[...] = values
-    array.attrs.update(kept)
-
-
-def other_filter(file: h5py.File, rng: random.Random, away: Path) -> None:
-    name = numbers_of(file, rng)
-    values = file[name][...]
-    how: dict[str, Any] = {"compression": "lzf"} if values.dtype.kind == "f" else {"scaleoffset": 0}
-    replaced(file, name, data=values, chunks=values.shape, **how)
-
-
-def other_type(file: h5py.File, rng: random.Random, away: Path) -> None:
-    name = numbers_of(file, rng)
-    shape = file[name].shape
-    enum = h5py.enum_dtype({"a": 0, "b": 1}, "i8")
-    chosen = rng.choice(
-        (
-            *(np.zeros(shape, dtype) for dtype in ("<i1", "<u8", ">i8", "<f4", ">f8", "<c8", "V8", "S8", "?")),
-            np.zeros(shape, [("a", "<i8"), ("b", "<f2")]),
-            np.zeros(shape, np.dtype(("<i8", (2,)))),
-            np.zeros(shape, enum),
-        )
-    )
-    replaced(file, name, data=chosen)
-
-
-def references(file: h5py.File, rng: random.Random, away: Path) -> None:
-    name = numbers_of(file, rng)
-    shape = file[name].shape
-    kind = rng.choice((h5py.ref_dtype, h5py.regionref_dtype, h5py.vlen_dtype("<i8")))
-    replaced(file, name, shape=shape, dtype=kind)
-    if kind is h5py.ref_dtype:
-        file[name][...] = np.full(shape, file["videos"].ref, dtype=object)
-
-
-def named_type(file: h5py.File, rng: random.Random, away: Path) -> None:
-    name = numbers_of(file, rng)
-    values = file[name][...]
-    file["type"] = values.dtype
-    replaced(file, name, data=values, dtype=file["type"])
-    del file["type"]
-
-
-def other_shape(file: h5py.File, rng: random.Random, away: Path) -> None:
-    name = numbers_of(file, rng)
-    values = file[name][...]
-    chosen = rng.choice(
-        (
-            lambda: {"data": values[..., None]},
-            lambda: {"data": values[:-1] if len(values) > 1 else np.concatenate([values, values])},
-            lambda: {"data": np.concatenate([values, values])},
-            lambda: {"data": values.reshape(-1)[0]},
-            lambda: {"data": values[:0]},
-            lambda: {"data": h5py.Empty(values.dtype)},
-        )
-    )
-    replaced(file, name, **chosen())
-
-
-def other_texts(file: h5py.File, rng: random.Random, away: Path) -> None:
-    name = "videos/id"
-    n = len(file[name])
-    chosen = rng.choice(
-        (
-            lambda: {"data": np.array([b"a%d" % k for k in range(n)], "S4")},
-            lambda: {"data": np.array([f"a{k}" for k in range(n + 1)], object), "dtype": TEXT},
-            lambda: {"data": np.array([f"a{k}" for k in range(n)], object)[:, None], "dtype": TEXT},
-            lambda: {"data": "one", "dtype": TEXT},
-            lambda: {"data": np.array([b"\xff\xfe%d" % k for k in range(n)], object), "dtype": TEXT},
-            lambda: {"data": np.arange(n)},
-            lambda: {"shape": (n,), "dtype": h5py.vlen_dtype("u1")},
-        )
-    )
-    replaced(file, name, **chosen())
-
-
-def named_twice(file: h5py.File, rng: random.Random, away: Path) -> None:
-    ids = file["videos/id"]
-    values = [*ids.asstr()[...]]
-    replaced(file, "videos/id", data=np.array([values[0]] * (len(values) + (len(values) == 1)), object), dtype=TEXT)
 
 
 def hostile_attribute(file: h5py.File, rng: random.Random, away: Path) -> None:
@@ -316,7 +170,7 @@ def twice(file: h5py.File, rng: random.Random, away: Path) -> None:
 
 
 def group_for_array(file: h5py.File, rng: random.Random, away: Path) -> None:
-    name = array_of(file, rng)
+    name = rng.choice(("videos/id", "videos/label", "views/plain/starts" if "views" in file else "backgrounds"))
     kept = marks(file[name])
     del file[name]
     file.create_group(name).attrs.update(kept)
@@ -331,45 +185,6 @@ def array_for_group(file: h5py.File, rng: random.Random, away: Path) -> None:
 
 def missing(file: h5py.File, rng: random.Random, away: Path) -> None:
     del file[rng.choice((array_of(file, rng), "videos"))]
-
-
-def other_backgrounds(file: h5py.File, rng: random.Random, away: Path) -> None:
-    shape = file["backgrounds"].shape
-    chosen = rng.choice(
-        (
-            lambda: {"data": np.zeros(shape, "<u2")},
-            lambda: {"data": np.zeros((shape[0] + 1, *shape[1:]), "u1")},
-            lambda: {"data": np.zeros((*shape[:3], 4), "u1")},
-            lambda: {"data": np.zeros((*shape[:2], 1, 3), "u1")},
-            lambda: {"shape": (shape[0], 10**5, 10**5, 3), "dtype": "u1", "chunks": (1, 1000, 1000, 3)},
-            lambda: {"shape": (shape[0], 30_000, 30_000, 3), "dtype": "u1", "chunks": (1, 30_000, 30_000, 3)},
-        )
-    )
-    replaced(file, "backgrounds", **chosen())
-
-
-def cut_heap(file: h5py.File, rng: random.Random, away: Path) -> None:
-    """Texts said to be longer than they are: read on, they would be other memory's."""
-    array = file["videos/id"]
-    place, size = array.id.get_offset(), array.id.get_storage_size()
-    name = file.filename
-    file.close()
-    content = bytearray(Path(name).read_bytes())
-    for at in range(place, place + size, 16):
-        content[at : at + 4] = struct.pack("<I", 2**32 - 1)
-    Path(name).write_bytes(content)
-
-
-def in_chunks(file: h5py.File, rng: random.Random, away: Path) -> None:
-    values = file["views/plain/features"][...]
-    replaced(
-        file, "views/plain/features", data=values, chunks=(2, values.shape[1]), compression="gzip", shuffle=True,
-        fletcher32=rng.random() < 0.5,
-    )  # fmt: skip
-
-
-def big_endian(file: h5py.File, rng: random.Random, away: Path) -> None:
-    replaced(file, "views/plain/features", data=file["views/plain/features"][...], dtype=">f2")
 
 
 COMMON: dict[str, Edit] = {

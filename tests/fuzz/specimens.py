@@ -18,7 +18,7 @@ ARCHIVED = Path(__file__).parents[1] / "data" / "caches" / "form-1"
 FORMS = ("form-1", "form-2")
 DIM = 64
 SIZE = 8
-FRAMES = (72, 80, 76)
+FRAMES = (72, 80)
 FAILURE = {"id": "target/lost", "path": "lost.mp4", "reason": "no video stream"}
 
 
@@ -43,7 +43,7 @@ def make(form: str, root: Path) -> Path:
             domain: {"name": f"{domain} domain", "train": [[video, n % 2] for n, video in enumerate(videos)]}
             for domain, videos in names.items()
         }
-        lists["target"]["test"] = [[names["target"][0], None], [names["target"][2], 0], ["target/lost", 0]]  # type: ignore[list-item]
+        lists["target"]["test"] = [[names["target"][0], None], [names["target"][1], 1], ["target/lost", 0]]  # type: ignore[list-item]
         cache.write_dataset({"name": "two", "classes": ["wave", "bow"], "notes": ["a note"], **lists})
         cache.write_failures([FAILURE])
     division = Division(2, 3, "0" * 64)

@@ -28,18 +28,24 @@ def test_every_mutant_is_refused_or_read_rightly() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sabotage", "kind", "form", "outcome", "longest"),
+    ("sabotage", "kind", "form", "outcome"),
     [
-        ("checksums", "bytes", "form-2", "wrong", 20),
-        ("links", "pipes, devices, links", "form-1", "accepted", 20),
-        ("shapes", "JSON, hashed anew", "form-2", "traceback", 20),
-        ("swelling", "hostile HDF5", "form-2", "gigabyte", 20),
-        ("abort", "repacked HDF5", "form-2", "crash", 20),
-        ("sleep", "repacked HDF5", "form-2", "hang", 1),
+        ("checksums", "bytes", "form-2", "wrong"),
+        ("links", "pipes, devices, links", "form-1", "accepted"),
+        ("shapes", "JSON, hashed anew", "form-2", "traceback"),
+        ("swelling", "hostile HDF5", "form-2", "gigabyte"),
+        ("abort", "repacked HDF5", "form-2", "crash"),
+        ("sleep", "repacked HDF5", "form-2", "hang"),
     ],
 )
-def test_a_check_that_is_missing_is_noticed(sabotage: str, kind: str, form: str, outcome: str, longest: float) -> None:
-    few = 1 if sabotage in ("abort", "sleep") else 60
+def test_a_check_that_is_missing_is_noticed(sabotage: str, kind: str, form: str, outcome: str) -> None:
     such = (number for number in itertools.count() if (drawn(number, 0)[1].name, drawn(number, 0)[2]) == (kind, form))
-    found = reports(list(itertools.islice(such, few)), workers=1, sabotage=sabotage, longest=longest)
-    assert outcome in {report.outcome for report in found}, "\n".join(map(str, found))
+    broken = sabotage in ("abort", "sleep")
+    outcomes: set[str] = set()
+    for _ in range(8):
+        numbers = list(itertools.islice(such, 1 if broken else 50))
+        found = reports(numbers, workers=1, sabotage=sabotage, longest=1 if sabotage == "sleep" else 20)
+        outcomes.update(report.outcome for report in found)
+        if outcome in outcomes:
+            return
+    pytest.fail(f"400 mutants only came to {sorted(outcomes)}")
