@@ -51,6 +51,10 @@ def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems can't sync a folder; the file itself is safe there by then.
+        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP)):
+            raise
     finally:
         os.close(descriptor)
 
@@ -64,7 +68,8 @@ def held_lock(path: Path, refusal: ComixError, shared: bool = False, wait: bool 
     too. Raises `refusal` if another process holds it, ComixError where the file system has no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
+    # For reading too: NFS makes a POSIX lock of it, and a shared one of those asks for a file open for reading.
+    with path.open("a+") as lock:
         _take_lock(lock.fileno(), path, refusal, shared, wait)
         yield lock.fileno()
 

@@ -37,6 +37,7 @@ from comix_fast.cache.reading import (
     said_by_hdf5,
 )
 from comix_fast.cache.store import Mixing, failure_lines, read_mixing, require_key
+from comix_fast.cache.stored_json import parse_json
 from comix_fast.config import PLAIN
 from comix_fast.errors import CacheError
 
@@ -180,8 +181,8 @@ def _document(file: h5py.File, name: str, where: str) -> dict[str, Any]:
     with said_by_hdf5(f"{where}:/{name}"):
         text = element.asstr()[()]
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(text.encode())
+    except ValueError as error:
         raise CacheError(f"{where}:/{name} can't be read: {error}", hint=DAMAGED) from error
     if not isinstance(value, dict):
         raise CacheError(f"{where}:/{name} does not hold a {DOCUMENTS[name]}", hint="the file is foreign or damaged")

@@ -32,6 +32,6 @@ def require_rows(
         raise CacheError(
             f"{where}: {len(wrong):,} of {len(features):,} rows of features read are not what was written "
             f"({first_few(str(row) for row in wrong)})",
-            hint="the file is damaged: delete it and run the same extract again, which fills the gap; "
-            "comix cache verify looks for more of it",
+            hint="the file is damaged: delete a shard and run the same extract again, which fills the gap; copy a "
+            "compacted file once more. comix cache verify looks for more of it",
         )

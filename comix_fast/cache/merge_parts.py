@@ -10,6 +10,7 @@ from typing import Any
 from comix_fast.cache import format as form
 from comix_fast.cache.lists import Lists
 from comix_fast.cache.parts import PARTS, Division, PartRecord, read_records
+from comix_fast.cache.plain_files import stored_files
 from comix_fast.cache.reader import read_manifest
 from comix_fast.cache.reading import open_file, read_videos
 from comix_fast.cache.store import ShardFolder
@@ -53,7 +54,7 @@ class PartFolder:
 
     def surveys(self) -> Iterator[Survey]:
         """The surveys, by name. Raises CacheError if one is damaged or of another recipe."""
-        for path in sorted((self.root / form.SURVEYS).glob("*.h5")):
+        for path in stored_files(self.root, form.SURVEYS, ".h5"):
             with open_file(path, "comix-survey") as file:
                 if file.attrs.get("key") != self.key:
                     raise CacheError(f"{path} belongs to another recipe", hint="move it out of this cache")

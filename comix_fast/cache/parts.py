@@ -98,7 +98,13 @@ def read_records(root: Path) -> list[PartRecord]:
     found = []
     for path in stored_files(root, PARTS, ".json"):
         if match := _FILE.fullmatch(path.name):
-            record = _record(read_marked(path, "comix-part"))
+            try:
+                record = _record(read_marked(path, "comix-part"))
+            except CacheError:
+                # A whole extract, or a merge, takes the records away when it has done what they lack.
+                if path.exists() or path.is_symlink():
+                    raise
+                continue
             if record is None or (record.part.number, record.part.of) != (int(match[1]), int(match[2])):
                 raise CacheError(f"{path} is not the record of that part", hint="delete it and run that part again")
             found.append(record)

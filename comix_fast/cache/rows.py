@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import mmap
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -26,7 +27,7 @@ OPEN_PIECES = 32
 # Pieces that HDF5 must read (of files that others have repacked) take memory of their own.
 READ_PIECES = 8
 
-_DAMAGED = "the file is damaged or has changed: delete it and run extract again"
+_DAMAGED = "the file is damaged or has changed: delete a shard and run extract again, make a compacted file again"
 
 
 class Rows(Protocol):
@@ -111,7 +112,7 @@ class MappedRows:
         self._pieces = [piece for stretch in stretches for piece in _cut(stretch, PIECE_BYTES, dim)]
         ends = np.cumsum([piece.count for piece in self._pieces], dtype=np.int64)
         self._firsts = np.concatenate([np.zeros(1, np.int64), ends])
-        self._checked: set[int] = set()
+        self._checked: dict[int, tuple[int, ...]] = {}
         self._mapped = functools.lru_cache(OPEN_PIECES)(self._map)
         self._copied = functools.lru_cache(READ_PIECES)(self._copy)
 
@@ -173,6 +174,7 @@ class MappedRows:
         size = piece.count * self._dim
         try:
             with piece.path.open("rb") as file:
+                found = os.fstat(file.fileno())
                 mapped = mmap.mmap(
                     file.fileno(), begin - aligned + FEATURE_BYTES * size, access=mmap.ACCESS_READ, offset=aligned
                 )
@@ -181,9 +183,11 @@ class MappedRows:
         except OSError as error:
             raise CacheError(f"{piece.path} can't be mapped: {error}", hint="see ulimit -v and ulimit -n") from error
         rows = np.frombuffer(mapped, np.float16, size, begin - aligned).reshape(piece.count, self._dim)
-        if number not in self._checked:
+        # Again if the file is another one by now.
+        identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+        if self._checked.get(number) != identity:
             _require(piece, rows)
-            self._checked.add(number)
+            self._checked[number] = identity
         return rows
 
     def _copy(self, number: int) -> NDArray[np.float16]:

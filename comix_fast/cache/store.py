@@ -150,8 +150,8 @@ class ShardFolder:
         path = self.root / form.FAILURES
         whole = read_failures(path) if path.exists() or path.is_symlink() else ()
         parts = [one for record in self.records() for one in record.failures]
-        # What a part failed at, another or a later run may have done.
-        return (*whole, *(one for one in parts if one.get("id") not in self.where))
+        # What one run failed at, a part or a later run may have done.
+        return tuple({one.get("id"): one for one in (*whole, *parts) if one.get("id") not in self.where}.values())
 
     def records(self) -> Sequence[PartRecord]:
         return read_records(self.root)

@@ -92,14 +92,17 @@ class CacheWriter:
         with contextlib.ExitStack() as held:
             refusal = CacheError(f"another process is writing to {root}", hint="wait for it, or choose another --out")
             locks = [held.enter_context(held_lock(root / form.LOCK, refusal, shared=part is not None))]
-            if part is not None:
-                busy = CacheError(f"another process is extracting part {part.number} of {part.of} into {root}")
-                locks.append(held.enter_context(held_lock(parted.lock_path(root, part), busy)))
-            written = recipe.to_json() if isinstance(recipe, ExtractRecipe) else recipe
-            writer = cls(root, written, part, made_with, locks)
             # Parts that begin together agree on the recipe before any of them writes a feature.
             with held_lock(root / form.ADOPTING, refusal, wait=True):
+                if part is not None:
+                    busy = CacheError(f"another process is extracting part {part.number} of {part.of} into {root}")
+                    locks.append(held.enter_context(held_lock(parted.lock_path(root, part), busy)))
+                written = recipe.to_json() if isinstance(recipe, ExtractRecipe) else recipe
+                writer = cls(root, written, part, made_with, locks)
                 writer._adopt(warnings)
+                if part is not None:
+                    # Whoever holds a part's lock and has a record works by that record, not by one of a former run.
+                    parted.record_path(root, part).unlink(missing_ok=True)
             yield writer
 
     def worker(self, number: int) -> CacheWriter:
@@ -147,7 +150,7 @@ class CacheWriter:
         busy = CacheError("a part is under way")
         with held_lock(self.root / form.ADOPTING, busy, wait=True):
             for record in parted.read_records(self.root):
-                if record.division == division:
+                if record.division == division or record.part == self.part:
                     continue
                 try:
                     with held_lock(parted.lock_path(self.root, record.part), busy):
@@ -225,9 +228,9 @@ def refuse_foreign(root: Path) -> None:
             f"{root} is a file, not a folder", hint="choose a folder as --out; a compacted cache is not added to"
         )
     ours = {form.SHARDS, form.SURVEYS, parted.PARTS}
-    if any((root / form.SHARDS).glob("*.h5")):
+    if any(any((root / folder).glob("*.h5")) for folder in (form.SHARDS, form.SURVEYS)):
         ours |= {form.DATASET, form.FAILURES}
-    begun = (f".{form.MANIFEST}.", ".part-", form.LOCK)
+    begun = (f".{form.MANIFEST}.", f".{form.DATASET}.", f".{form.FAILURES}.", ".part-", ".attempts-", form.LOCK)
     foreign = sorted(p.name for p in root.iterdir() if p.name not in ours and not p.name.startswith(begun))
     if foreign:
         raise CacheError(

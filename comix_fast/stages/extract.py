@@ -196,7 +196,8 @@ def _changed(video: Video, row: VideoRow) -> bool:
     try:
         return content_bytes(video, UNLIMITED) != row.n_bytes
     except VideoError:
-        return True
+        # A disk that is away for a moment has changed nothing; who decodes the video will say what is wrong.
+        return False
 
 
 def dataset_lists(dataset: Dataset) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from comix_fast.errors import ComixError, VideoError
 from comix_fast.stages.pipeline_ahead import Ahead, Check
 from comix_fast.stages.pipeline_workers import Workers
 from comix_fast.stages.planning import VideoPlan
-from comix_fast.stages.survey import Failure, failure
+from comix_fast.stages.survey import Failure, content_bytes, failure
 from comix_fast.video import ClipRequest, Decoder, open_stream, stream_windows
 from comix_fast.video.pixels import Clip, DeviceResizer, DeviceScaler, HostResizer, HostScaler
 
@@ -180,6 +180,9 @@ class Pipeline:
     def _watched(self, plan: VideoPlan, check: Check) -> Iterator[tuple[ClipRequest, Clip[Any]]]:
         with contextlib.nullcontext() if self._watch is None else self._watch(plan.video.id):
             yield from self._clips(plan, check)
+            # What was surveyed hours ago may have been replaced since: its row would tell of another file.
+            if plan.row.n_bytes and content_bytes(plan.video, self._machine.decoder.limits) != plan.row.n_bytes:
+                raise VideoError(f"{plan.video.path}: has changed since it was surveyed; give the command again")
 
     def _clips(self, plan: VideoPlan, check: Check) -> Iterator[tuple[ClipRequest, Clip[Any]]]:
         """One decode of the video for all its views; runs in a decode thread."""

@@ -262,3 +262,13 @@ def test_a_lost_manifest_is_written_again_for_the_same_recipe_alone(tmp_path: Pa
         pass
     assert manifest.read_bytes() == before
     assert FeatureCache(tmp_path / "c").extracted == {"a"}
+
+
+@pytest.mark.parametrize("left", [".attempts-abc", ".dataset.json.x1.partial"])
+def test_what_a_killed_extract_leaves_is_not_foreign(tmp_path: Path, left: str) -> None:
+    write(tmp_path / "c", ["a"])
+    (tmp_path / "c" / "manifest.json").unlink()
+    (tmp_path / "c" / left).write_bytes(b"")
+    with CacheWriter.open(tmp_path / "c", small_recipe(mixes=1)):
+        pass
+    assert FeatureCache(tmp_path / "c").extracted == {"a"}

@@ -170,3 +170,20 @@ def test_what_is_not_there_is_named(cache: FeatureCache) -> None:
         laid_out(cache, 0, 9)
     with pytest.raises(CacheError, match="v0 has no view 'bgmix-0'"):
         lay_out(cache, ["v0"], ["plain", "bgmix-0"])
+
+
+def test_a_file_that_is_another_one_by_now_is_checked_again(
+    cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "OPEN_PIECES", 1)
+    taken = mapped(laid_out(cache, *range(6)))
+    every = torch.arange(len(taken))
+    taken.take(every)
+    path = shard_of(cache, "v1")
+    content = bytearray(path.read_bytes())
+    content[cache.tables(path, ["plain"])[0].first_byte or 0] ^= 1
+    other = path.with_name("other")
+    other.write_bytes(content)
+    other.replace(path)
+    with pytest.raises(CacheError, match="are not what was written"):
+        taken.take(every)

@@ -15,7 +15,7 @@ import pytest
 import torch
 from stand_in import PYAV, SHARD_SIZE, Pooling, files_of, films, here, job_of, with_workers
 
-from builders import Interrupting, WriteVideo
+from builders import Interrupting, WriteVideo, small_recipe
 from comix_fast.cache import CacheWriter, FeatureCache
 from comix_fast.cache.parts import Division, Part, read_records
 from comix_fast.datasets import Dataset, check_files, load_folders
@@ -277,3 +277,24 @@ def test_a_part_survives_the_loss_of_what_others_left(
     assert {name: ours[name] for name in ours if name.startswith("shards/")} == {
         name: whole[name] for name in whole if name.startswith("shards/")
     }
+
+
+def test_a_part_is_not_refused_for_what_it_noted_itself(tmp_path: Path) -> None:
+    first, then = Division(2, 4, "the lists"), Division(2, 4, "longer lists")
+    for division in (first, then):
+        with CacheWriter.open(tmp_path / "cache", small_recipe(), part=Part(1, 2)) as cache:
+            cache.begin_part(division)
+            assert [record.division for record in read_records(tmp_path / "cache")] == [division]
+
+
+def test_all_parts_of_a_new_division_may_begin_at_once(tmp_path: Path) -> None:
+    old, new = Division(2, 4, "the lists"), Division(2, 8, "the lists")
+    for part in parts(2):
+        with CacheWriter.open(tmp_path / "cache", small_recipe(), part=part) as cache:
+            cache.begin_part(old)
+    with (
+        CacheWriter.open(tmp_path / "cache", small_recipe(), part=Part(1, 2)) as one,
+        CacheWriter.open(tmp_path / "cache", small_recipe(), part=Part(2, 2)) as other,
+    ):
+        other.begin_part(new)
+        one.begin_part(new)
