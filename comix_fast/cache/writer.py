@@ -232,7 +232,8 @@ def refuse_foreign(root: Path) -> None:
         ours |= {form.DATASET, form.FAILURES}
     begun = (f".{form.MANIFEST}.", f".{form.DATASET}.", f".{form.FAILURES}.", ".part-", ".attempts-", form.LOCK)
     foreign = sorted(p.name for p in root.iterdir() if p.name not in ours and not p.name.startswith(begun))
-    if foreign:
+    # Another process may have begun a cache meanwhile: then the lock and the recipe decide.
+    if foreign and not (root / form.MANIFEST).exists():
         raise CacheError(
             f"{root} is not empty and holds no cache ({', '.join(foreign[:3])})", hint="choose another --out"
         )

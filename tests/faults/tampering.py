@@ -11,7 +11,7 @@ from pathlib import Path
 
 from company import follow_advice
 from films import film
-from running import Ended, Wrong
+from running import Ended, Lost, Wrong
 from workshop import BROKEN_VIDEO, HDF5_FOLDERS, Room, Workshop, differences, tree, words_of
 
 STRAYS = (".DS_Store", "Icon\r", "lost+found/", "Thumbs.db", "notes.txt", "source-0.h5.tmp", "._x", "@eaDir/")
@@ -176,14 +176,18 @@ def videos(shop: Workshop, chance: random.Random, number: int) -> str:
         extracted = f"video {name}" in room.held
         path, before = room.films / name, (room.films / name).read_bytes()
         room.held = frozenset(one for one in room.held if one.startswith(("shards", "video")))
+        shards = {shard: shard.read_bytes() for shard in (room.seen / "shards").glob("*.h5")}
         act(path)
         ended = shop.start(room).wait().require(BROKEN_VIDEO, 2)
         told = told_of(what, ended, extracted)
         path.write_bytes(before)
-        if extracted:
+        if extracted and what == "vanished":
+            # The rest was done while the list was shorter, so donors were drawn from fewer; what there was stays.
+            if any(not shard.exists() or shard.read_bytes() != content for shard, content in shards.items()):
+                raise Lost("a shard changed when a video that it holds had vanished")
+        elif extracted:
             shop.look(room)
-            if what != "vanished":
-                shop.finish(room)
+            shop.finish(room)
         return told
 
 
