@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -231,7 +231,9 @@ def _features(
     total = sum(len(plans[one.video.id].requests) for one in chosen)
     sizes = [min(AT_ONCE, len(chosen) - first) for first in range(0, len(chosen), AT_ONCE)]
     left = iter(chosen)
-    ordered: Iterable[VideoPlan] = (plans[one.video.id] for one in chosen)
+    # A file that has changed is to be computed and compared, not refused.
+    unsized = {name: replace(plan, row=replace(plan.row, n_bytes=0)) for name, plan in plans.items()}
+    ordered: Iterable[VideoPlan] = (unsized[one.video.id] for one in chosen)
     with (
         reporter.progress("extracting again", total, "clips") as advance,
         Pipeline(recipe, machine, surveys, ordered) as pipeline,
