@@ -131,19 +131,9 @@ def require_same_division(records: Mapping[Path, Sequence[PartRecord]]) -> Divis
             if first is None:
                 first = root, record.division
             elif record.division != first[1]:
-                ours, theirs = first[1], record.division
-                lines = [
-                    f"{name}: {here} in {first[0]}, {there} in {root}"
-                    for name, here, there in (
-                        ("parts", ours.of, theirs.of),
-                        ("--shard-size", ours.shard_size, theirs.shard_size),
-                        ("digest of the lists", ours.lists[:12], theirs.lists[:12]),
-                    )
-                    if here != there
-                ]
                 raise CacheError(
                     f"{root} divides the videos otherwise than {first[0]}; nothing was changed",
-                    lines,
+                    first[1].differences(record.division, str(first[0]), str(root)),
                     hint="give all parts the same lists, --shard-size and number of parts",
                 )
     return None if first is None else first[1]

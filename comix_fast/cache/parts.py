@@ -61,6 +61,19 @@ class Division:
     shard_size: int
     lists: str
 
+    def differences(self, other: Division, here: str = "", there: str = "") -> list[str]:
+        """One line for each thing that two divisions differ in. here, there: where each is, if it is to be said."""
+        pairs = (
+            ("parts", self.of, other.of),
+            ("--shard-size", self.shard_size, other.shard_size),
+            ("digest of the lists", self.lists[:12], other.lists[:12]),
+        )
+        return [
+            f"{name}: {ours} in {here}, {theirs} in {there}" if here else f"{name}: {ours}, there {theirs}"
+            for name, ours, theirs in pairs
+            if ours != theirs
+        ]
+
 
 @dataclass(frozen=True)
 class PartRecord:

@@ -202,19 +202,10 @@ class CacheWriter:
 
 
 def _unlike(root: Path, record: PartRecord, division: Division) -> CacheError:
-    theirs, part = record.division, record.part
-    lines = [
-        f"{name}: {ours}, there {other}"
-        for name, ours, other in (
-            ("parts", division.of, theirs.of),
-            ("--shard-size", division.shard_size, theirs.shard_size),
-            ("digest of the lists", division.lists[:12], theirs.lists[:12]),
-        )
-        if ours != other
-    ]
+    part = record.part
     return CacheError(
         f"part {part.number} of {part.of} is being extracted into {root} and divides the videos otherwise",
-        lines,
+        division.differences(record.division),
         hint="give all parts the same dataset, --shard-size and number of parts, or another --out",
     )
 

@@ -58,6 +58,10 @@ def test_so_are_tables_of_many_names_texts_and_chunks(tmp_path: Path) -> None:
         made.create_dataset("chunks", data=np.arange(5000), chunks=(3,), shuffle=True, fletcher32=True)
         del made["n7"], made["n200"]
     look_through(path)
+    with path.open("rb") as opened:
+        structure = check_structure(opened.fileno(), path.stat().st_size, "f", sealed=True)
+    names = {f"n{number}" for number in range(300)} - {"n7", "n200"} | {"texts", "chunks"}
+    assert set(structure.members["/"]) == names
 
 
 @pytest.mark.parametrize(
