@@ -68,10 +68,21 @@ def held_lock(path: Path, refusal: ComixError, shared: bool = False, wait: bool 
     too. Raises `refusal` if another process holds it, ComixError where the file system has no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # For reading too: NFS makes a POSIX lock of it, and a shared one of those asks for a file open for reading.
-    with path.open("a+") as lock:
-        _take_lock(lock.fileno(), path, refusal, shared, wait)
-        yield lock.fileno()
+    while True:
+        # For reading too: NFS makes a POSIX lock of it, and a shared one of those asks for a file open for reading.
+        with path.open("a+") as lock:
+            _take_lock(lock.fileno(), path, refusal, shared, wait)
+            # Whoever held it may have removed the file in between: then others lock a new one.
+            if _is_at(lock.fileno(), path):
+                yield lock.fileno()
+                return
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _take_lock(descriptor: int, path: Path, refusal: ComixError, shared: bool, wait: bool) -> None:

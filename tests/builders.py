@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from comix_fast.backbones import Backbone
-from comix_fast.cache.format import ViewClips
+from comix_fast.cache import CacheWriter
+from comix_fast.cache.format import VideoRow, ViewClips
 from comix_fast.cache.seal import read_seal, seal_of
 from comix_fast.config import AdaptRecipe, ExtractRecipe, ViewPlan
 from comix_fast.console import Advance, Silent
@@ -72,6 +73,18 @@ def reseal(path: Path) -> None:
         file.visititems(look)
     content = path.read_bytes()
     path.write_bytes(content + seal_of(content, spans).encoded())
+
+
+def write_large(root: Path) -> None:
+    """A cache of 24 MB of features: 24 videos of 4,096 clips, each in a shard of its own."""
+    features = np.ones((4096, 128), np.float16)
+    ids = [f"v{number}" for number in range(24)]
+    with CacheWriter.open(root, small_recipe(0)) as cache:
+        for video in ids:
+            with cache.shard("source") as shard:
+                shard.add(VideoRow(video, 0, 72, 25.0, "0" * 64, 1), {"plain": ViewClips(features, np.arange(4096))})
+        domain = {"name": "d", "train": [[video, 0] for video in ids], "test": None}
+        cache.write_dataset({"classes": ["one"], "notes": [], "source": domain, "target": {**domain, "train": []}})
 
 
 class Interrupting(Silent):

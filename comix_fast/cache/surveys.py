@@ -16,14 +16,14 @@ from comix_fast.errors import CacheError
 class Surveys:
     """The surveys of a cache. .rows: by video id; backgrounds are read one by one, as they are asked for.
 
-    more: another folder of the cache to look in, for videos that its surveys lack.
+    more: another folder of the cache to look in, whose surveys are the newer ones.
     """
 
     def __init__(self, root: Path, key: str, more: str | None = None) -> None:
         self.rows: dict[str, form.VideoRow] = {}
         self._where: dict[str, tuple[Path, int]] = {}
         self._counts: dict[Path, int] = {}
-        folders = (form.SURVEYS,) if more is None else (more, form.SURVEYS)
+        folders = (form.SURVEYS,) if more is None else (form.SURVEYS, more)
         for path in (path for folder in folders for path in stored_files(root, folder, ".h5")):
             with open_file(path, "comix-survey") as file:
                 if file.attrs.get("key") != key:

@@ -19,6 +19,11 @@ def run(cache: Path, out: Path, force: bool, reporter: Reporter) -> Compacted:
     """Writes the file."""
     begun = time.monotonic()
     done = compact(cache, out, force=force, reporter=reporter)
+    left = FeatureCache(cache).summary()
+    missing = sum(left.listed.values()) - sum(left.extracted.values())
+    if missing or left.unfinished_parts:
+        parts = f", and parts {', '.join(left.unfinished_parts)} are not finished" if left.unfinished_parts else ""
+        reporter.warn(f"{missing:,} listed videos have no features in it{parts}: nothing can be added to it later")
     seconds = max(time.monotonic() - begun, 1e-3)
     reporter.say(f"{seconds:.1f} s, {done.n_bytes / 1e6 / seconds:,.0f} MB/s; every row of features was checked")
     return done

@@ -17,9 +17,10 @@ from comix_fast.backbones import Backbone, load_backbone
 from comix_fast.cache.format import SURVEYS
 from comix_fast.cache.parts import PARTS, Part
 from comix_fast.cache.reader import FeatureCache
+from comix_fast.cache.stated import stated_recipe
 from comix_fast.cache.surveys import Surveys
 from comix_fast.cache.writer import CacheWriter
-from comix_fast.config import ExtractRecipe, ViewPlan, differences, digest
+from comix_fast.config import differences, digest
 from comix_fast.console import Reporter, Silent
 from comix_fast.datasets import Video
 from comix_fast.errors import CacheError, ComixError
@@ -55,19 +56,18 @@ class Setup:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         value = dataclasses.asdict(self)
+        value["job"]["recipe"] = self.job.recipe.to_json()
         return value | {"root": str(self.root)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Setup:
         """From what to_json gave."""
         job, part = value["job"], value["part"]
-        views = job["recipe"]["views"]
-        recipe = {**job["recipe"], "views": ViewPlan(**{**views, "speeds": tuple(views["speeds"])})}
         donors = Donors(tuple(job["donors"]["source"]), tuple(job["donors"]["target"]))
         plain = {name: value[name] for name in value if name not in ("root", "job", "part", "limits")}
         return cls(
             root=Path(value["root"]),
-            job=Job(ExtractRecipe(**recipe), donors, int(job["shard_size"])),
+            job=Job(stated_recipe(job["recipe"]), donors, int(job["shard_size"])),
             part=None if part is None else Part(**part),
             limits=Limits(**value["limits"]),
             **plain,

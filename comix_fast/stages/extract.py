@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,12 +135,20 @@ def _with_donors(
         return Surveys(cache.root, cache.key)
     folder = _donors_folder(cache.part)
     videos = {video.id: (role, video) for role, domain in dataset.domains() for video in domain.train}
-    unreadable = set(unread)
+    unreadable = unread & videos.keys()
     while True:
         surveys = Surveys(cache.root, cache.key, folder)
         planner = Planner(job.recipe, job.donors, surveys)
         mine = [video for block in blocks for video in block.videos if video.id in surveys.rows]
-        wanted = planner.donors_to_look_at(mine, unreadable)
+        current = _current(surveys, {name: video for name, (_, video) in videos.items()})
+        if stale := sorted(name for name in unreadable & surveys.rows.keys() if not current(name)):
+            raise CacheError(
+                f"{len(stale):,} videos have changed since another part surveyed them, and can't be read now: "
+                + first_few(stale),
+                hint="bring them back as they were, or use another --out",
+            )
+        unreadable -= surveys.rows.keys()
+        wanted = planner.donors_to_look_at(mine, unreadable, current)
         if not wanted:
             return surveys
         for role in ("source", "target"):
@@ -147,6 +156,16 @@ def _with_donors(
             if some:
                 found = crew.survey(cache, _donor_blocks(role, some, job.shard_size), reporter, folder)
                 unreadable |= {one["id"] for one in found}
+
+
+def _current(surveys: Surveys, videos: Mapping[str, Video]) -> Callable[[str], bool]:
+    """Whether a video is surveyed and its file that of then: another part may have looked before it was replaced."""
+
+    @functools.cache
+    def current(name: str) -> bool:
+        return name in surveys.rows and not _changed(videos[name], surveys.rows[name])
+
+    return current
 
 
 def _donor_blocks(role: str, videos: Sequence[Video], size: int) -> list[Block]:

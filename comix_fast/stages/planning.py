@@ -104,19 +104,20 @@ class Planner:
         donors = self._donors[video.id]
         return draw_mix(self._clips(video), video.id, view, donors, usable, views.seed, views.gamma_max)
 
-    def donors_to_look_at(self, videos: Iterable[Video], unreadable: Set[str]) -> set[str]:
-        """Donors that the videos' draws fall on, if all are readable that have not been surveyed or found unreadable.
+    def donors_to_look_at(
+        self, videos: Iterable[Video], unreadable: Set[str], surveyed: Callable[[str], bool]
+    ) -> set[str]:
+        """Donors that the videos' draws fall on, if all are readable that are not surveyed or found unreadable.
 
         Of these, the unsurveyed ones: when they are surveyed, others may take the places of those that can't be read.
         """
         wanted: set[str] = set()
 
         def usable(donor: str) -> bool:
-            if donor in self._surveys.rows:
-                return True
             if donor in unreadable:
                 return False
-            wanted.add(donor)
+            if not surveyed(donor):
+                wanted.add(donor)
             return True
 
         for video in videos:

@@ -67,6 +67,17 @@ class Child:
         *lines, self._unread = (self._unread + said).split(b"\n")
         return [json.loads(line) for line in lines], not said
 
+    def rest(self) -> list[dict[str, Any]]:
+        """What one that has ended had still said; does not wait for others that may hold its pipe."""
+        said: list[dict[str, Any]] = []
+        with selectors.DefaultSelector() as ready:
+            ready.register(self.stdout, selectors.EVENT_READ)
+            last = False
+            while not last and ready.select(0):
+                some, last = self.hear()
+                said += some
+        return said
+
     def gone(self) -> bool:
         """Whether the process has ended."""
         return self._process.poll() is not None
@@ -99,7 +110,8 @@ def heard(children: Sequence[Child]) -> Iterator[tuple[Child, list[dict[str, Any
         if id(child) in spoken:
             yield child, *child.hear()
         elif child.gone():
-            yield child, [], True
+            # It may have spoken after the wait, and then ended.
+            yield child, child.rest(), True
 
 
 def _import_path() -> str:

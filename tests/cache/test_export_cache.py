@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from builders import MakeCache, edited, small_recipe
+from builders import MakeCache, edited, small_recipe, write_large
 from comix_fast.cache import CacheWriter, FeatureCache
 from comix_fast.cache import export as module
 from comix_fast.cache.compact import compact
@@ -190,14 +190,7 @@ def test_a_disk_that_fills_leaves_nothing(make_cache: MakeCache, tmp_path: Path,
 
 def test_memory_is_bounded_whatever_the_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("comix_fast.cache.flat.PIECE_BYTES", 1 << 18)
-    features = np.ones((4096, 128), np.float16)
-    ids = [f"v{number}" for number in range(24)]
-    with CacheWriter.open(tmp_path / "c", small_recipe(0)) as cache:
-        for video in ids:
-            with cache.shard("source") as shard:
-                shard.add(VideoRow(video, 0, 72, 25.0, "0" * 64, 1), {"plain": ViewClips(features, np.arange(4096))})
-        domain = {"name": "d", "train": [[video, 0] for video in ids], "test": None}
-        cache.write_dataset({"classes": ["one"], "notes": [], "source": domain, "target": {**domain, "train": []}})
+    write_large(tmp_path / "c")
     for root in (tmp_path / "c", compact(tmp_path / "c", tmp_path / "c.h5").path):
         tracemalloc.start()
         try:

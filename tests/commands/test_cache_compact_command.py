@@ -29,11 +29,20 @@ def test_it_says_how_to_read_it(comix: Callable[..., Ended], make_cache: MakeCac
     assert how == "with h5py alone: print(h5py.File('a file.h5').attrs['how-to-read'])"
     assert last == "next: comix adapt --from-cache 'a file.h5'"
     assert "every row of features was checked" in ended.err
+    assert "warning" not in ended.err
     ended = comix("cache", "compact", "ut", "--out", "a file.h5")
     assert ended.code == 2 and "a file.h5 exists\n  pass --force" in ended.err
     ended = comix("cache", "compact", "ut", "--out", "a file.h5", "--force", "--json")
     said = json.loads(ended.out)
     assert (said["videos"], said["bytes"]) == (12, Path("a file.h5").stat().st_size)
+
+
+def test_what_is_lacking_is_said(comix: Callable[..., Ended], make_cache: MakeCache) -> None:
+    folder = make_cache("ut", per_class=2)
+    next((folder / "shards").glob("target-*.h5")).unlink()
+    ended = comix("cache", "compact", folder, "--out", "ut.h5")
+    assert ended.code == 0
+    assert "warning: 6 listed videos have no features in it: nothing can be added to it later" in ended.err
 
 
 def test_its_contents_are_shown(comix: Callable[..., Ended], both: tuple[Path, Path]) -> None:

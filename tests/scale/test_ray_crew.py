@@ -6,12 +6,11 @@ Actors are processes of Ray's. Stand-ins and faults get into them by way of thei
 from __future__ import annotations
 
 import os
-import random
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from subprocess import PIPE
 from typing import Any
 
 import pytest
-from stand_in import PYAV, files_of, films, here, job_of, misbehave, setup_of
+from stand_in import PYAV, Shuffled, files_of, films, here, job_of, misbehave, setup_of
 
 from builders import WriteVideo
 from comix_fast.cache import FeatureCache
@@ -86,14 +85,8 @@ def standing_in(**faults: Any) -> type[BlockActor]:
     return StandIn
 
 
-class Shuffling(RayCrew):
+class Shuffling(Shuffled, RayCrew):
     """Gives the blocks in another order."""
-
-    def survey(self, cache: Any, blocks: Sequence[Any], *more: Any) -> Any:
-        return super().survey(cache, random.Random(1).sample(blocks, len(blocks)), *more)
-
-    def extract(self, cache: Any, blocks: Sequence[Any], *more: Any) -> Any:
-        return super().extract(cache, random.Random(2).sample(blocks, len(blocks)), *more)
 
 
 def with_ray(

@@ -73,7 +73,9 @@ def test_a_setup_comes_back_as_it_went(dataset: Dataset, tmp_path: Path, part: P
 
 
 def test_every_field_of_a_recipe_travels(dataset: Dataset, tmp_path: Path) -> None:
-    odd = ExtractRecipe({"a": [1]}, {"b": "2"}, ViewPlan((3, 4), 7, 0.25, 9), 64, 16, 2, 5, 33, 4, "cuda")
+    odd = ExtractRecipe(
+        {"a": [1]}, {"name": "b", "version": "2"}, ViewPlan((3, 4), 7, 0.25, 9), 64, 16, 2, 5, 33, 4, "cuda"
+    )
     job = job_of(dataset)
     setup = setup_of(dataset, tmp_path, job=type(job)(odd, job.donors, 11))
     assert Setup.from_json(json.loads(json.dumps(setup.to_json()))) == setup

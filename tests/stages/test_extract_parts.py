@@ -18,10 +18,10 @@ from stand_in import PYAV, SHARD_SIZE, Pooling, files_of, films, here, job_of, w
 from builders import Interrupting, WriteVideo, small_recipe
 from comix_fast.cache import CacheWriter, FeatureCache
 from comix_fast.cache.parts import Division, Part, read_records
-from comix_fast.datasets import Dataset, check_files, load_folders
+from comix_fast.datasets import Dataset, Video, check_files, load_folders
 from comix_fast.errors import CacheError
 from comix_fast.stages import extract
-from comix_fast.stages.blocks import lists_digest
+from comix_fast.stages.blocks import blocks_of, lists_digest
 from comix_fast.stages.extract import Extracted
 
 N_PARTS = 3
@@ -160,6 +160,25 @@ def test_an_interrupted_part_goes_on(dataset: Dataset, tmp_path: Path, whole: di
     assert features(files_of(tmp_path / "cache")) == features(whole)
     assert FeatureCache(tmp_path / "cache").summary().unfinished_parts == ()
     assert [path.name for path in (tmp_path / "cache/parts").iterdir() if path.is_dir()] == []
+
+
+def test_a_donor_replaced_since_another_part_surveyed_it_is_surveyed_again(
+    dataset: Dataset, tmp_path: Path, film: WriteVideo
+) -> None:
+    surveyed = len(videos_of(dataset, Part(1, 2)))
+    with pytest.raises(KeyboardInterrupt):
+        here(dataset, tmp_path / "cache", Interrupting(surveyed + 1), part=Part(1, 2))
+    for number, video in enumerate(videos_of(dataset, Part(1, 2))):
+        film(video.path, 41 + number, seed=70 + number)
+    here(dataset, tmp_path / "whole")
+    for part in (Part(2, 2), Part(1, 2)):
+        here(dataset, tmp_path / "cache", part=part)
+    assert features(files_of(tmp_path / "cache")) == features(files_of(tmp_path / "whole"))
+
+
+def videos_of(dataset: Dataset, part: Part) -> list[Video]:
+    """The videos of a part."""
+    return [video for block in part.share(blocks_of(dataset, SHARD_SIZE)) for video in block.videos]
 
 
 def test_a_part_again_finds_everything(dataset: Dataset, tmp_path: Path) -> None:

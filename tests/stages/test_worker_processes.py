@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from stand_in import DESCRIBED, PYAV, children, command, files_of, films, here, job_of, setup_of, with_workers
+from stand_in import DESCRIBED, PYAV, Shuffled, children, command, files_of, films, here, job_of, setup_of, with_workers
 
 from builders import Interrupting, WriteVideo
 from comix_fast.cache import CacheWriter, FeatureCache
@@ -60,14 +58,8 @@ def alive(pid: int) -> bool:
         return False
 
 
-class Shuffling(Workers):
+class Shuffling(Shuffled, Workers):
     """Gives the blocks in another order."""
-
-    def survey(self, cache: Any, blocks: Sequence[Any], *more: Any) -> Any:
-        return super().survey(cache, random.Random(1).sample(blocks, len(blocks)), *more)
-
-    def extract(self, cache: Any, blocks: Sequence[Any], *more: Any) -> Any:
-        return super().extract(cache, random.Random(2).sample(blocks, len(blocks)), *more)
 
 
 def test_any_number_of_workers_in_any_order_writes_the_same_files(
