@@ -23,9 +23,9 @@ from comix_fast.cache.format import (
     ViewTable,
     check_encoding,
 )
+from comix_fast.cache.hdf5.structure import Structure, check_structure
 from comix_fast.cache.plain_files import open_plain
 from comix_fast.cache.seal import DAMAGED, check_index_of
-from comix_fast.cache.structure import Structure, check_structure
 from comix_fast.errors import CacheError, first_few
 
 KINDS = {

@@ -13,10 +13,10 @@ import pytest
 
 from builders import MakeCache, edited
 from comix_fast.cache import FeatureCache
+from comix_fast.cache.hdf5.structure import check_structure
 from comix_fast.cache.index import read_index
 from comix_fast.cache.reading import open_file, read_ids
 from comix_fast.cache.stored_json import parse_json
-from comix_fast.cache.structure import check_structure
 from comix_fast.cache.surveys import Surveys
 from comix_fast.errors import CacheError
 

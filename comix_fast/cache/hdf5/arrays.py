@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import struct
 
-from comix_fast.cache.blocks import Blocks
-from comix_fast.cache.chunks import check_chunks
-from comix_fast.cache.heaps import TEXT_TYPE, Heaps
+from comix_fast.cache.hdf5.blocks import Blocks
+from comix_fast.cache.hdf5.chunks import check_chunks
+from comix_fast.cache.hdf5.heaps import TEXT_TYPE, Heaps
 
 _INTEGERS = {
     struct.pack("<BBHIHH", 0x10, big_endian | signed, 0, size, 0, 8 * size): size

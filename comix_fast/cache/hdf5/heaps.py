@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from comix_fast.cache.blocks import Blocks
+from comix_fast.cache.hdf5.blocks import Blocks
 
 TEXT_TYPE = bytes.fromhex("1901010010000000100000000100000000000800")
 """The type of texts of any length in UTF-8, as a message of HDF5 has it."""

@@ -11,9 +11,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from comix_fast.cache.arrays import check_array
-from comix_fast.cache.blocks import Blocks
-from comix_fast.cache.heaps import TEXT_TYPE, Heaps, c_string
+from comix_fast.cache.hdf5.arrays import check_array
+from comix_fast.cache.hdf5.blocks import Blocks
+from comix_fast.cache.hdf5.heaps import TEXT_TYPE, Heaps, c_string
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 UNDEFINED = 0xFFFF_FFFF_FFFF_FFFF

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 
-from comix_fast.cache.blocks import Blocks
+from comix_fast.cache.hdf5.blocks import Blocks
 
 MOST_CHUNK = 1 << 26
 _UNDEFINED = 0xFFFF_FFFF_FFFF_FFFF
