@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -72,7 +73,7 @@ class Attempts:
 
         A video is given up that has ended its worker three times; and so are all videos of a block that has ended its
         worker three times more than its videos account for: too little memory, or a machine that fails.
-        last: how its last worker ended, where that is known; for people.
+        last: how its last worker ended, for people; where that is not known, what it has said itself is taken.
         """
         n_deaths = _size(self._mark(block))
         _add(self._mark(block))
@@ -80,6 +81,7 @@ class Attempts:
             return FIRST_TIME
         tries = {video.id: self.tries(video.id) for video in block.videos}
         unexplained = n_deaths - sum(tries.values())
+        last = last or self._words(block)
         why = f" ({last})" if last else ""
         given_up: dict[str, Failure] = {}
         for video in block.videos:
@@ -89,6 +91,16 @@ class Attempts:
                 reason = f"its block of {len(block.videos)} videos ended its worker {n_deaths} times{why}, not it alone"
                 given_up[video.id] = failure(video, VideoError(reason))
         return Orders(True, given_up)
+
+    def say(self, block: Block, words: str) -> None:
+        """Leaves word of why the worker of a block is about to end, where its coordinator can't see how it does."""
+        self._mark(block, "words").write_text(words, encoding="utf-8", errors="backslashreplace")
+
+    def _words(self, block: Block) -> str:
+        try:
+            return self._mark(block, "words").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return ""
 
     def end(self, block: Block) -> None:
         """A block has been done: its attempts are forgotten, but not those of videos that were given up."""
@@ -117,9 +129,9 @@ class Attempts:
         """
         return _size(self._mark(video))
 
-    def _mark(self, what: str | Block) -> Path:
+    def _mark(self, what: str | Block, of_block: str = "block") -> Path:
         # Names from data are never paths.
-        kind, name = ("video", what) if isinstance(what, str) else ("block", _name(what))
+        kind, name = ("video", what) if isinstance(what, str) else (of_block, _name(what))
         digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
         return self.folder / f"{kind}-{digest[:32]}"
 
@@ -140,6 +152,8 @@ def _add(mark: Path) -> None:
 
 def _size(mark: Path) -> int:
     try:
-        return mark.stat().st_size
+        # Opened, since NFS may tell of a size of a while ago otherwise.
+        with mark.open("rb") as file:
+            return os.fstat(file.fileno()).st_size
     except FileNotFoundError:
         return 0

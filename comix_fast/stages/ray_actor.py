@@ -5,7 +5,6 @@ Ids, paths and numbers come, counts and failures go. It is written without Ray, 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
@@ -181,14 +180,14 @@ class BlockActor:
         if self._refusal is not None:
             return Answer(block.number, error=self._refusal)
         try:
-            orders = self._attempts.begin(block, self._last_words(block))
+            orders = self._attempts.begin(block)
             done = self._done(block, orders)
         except (ComixError, OSError) as error:
             return Answer(block.number, error=_here(error_to_json(error)))
         except Exception as error:
             # As in a worker process: what nobody expects ends it, Ray starts another, Attempts counts.
             traceback.print_exception(error)
-            self._words_file(block).write_text(_words(error), encoding="utf-8")
+            self._attempts.say(block, _words(error))
             os._exit(1)
         return Answer(block.number, done.n_videos, done.n_clips, done.failures, orders.one_at_a_time)
 
@@ -197,16 +196,6 @@ class BlockActor:
         if self._told.work == "survey":
             return Done(failures=self._worker.survey(block, self._told.folder, watch=watch, orders=orders))
         return self._worker.extract(block, watch=watch, orders=orders)
-
-    def _last_words(self, block: Block) -> str:
-        try:
-            return self._words_file(block).read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return ""
-
-    def _words_file(self, block: Block) -> Path:
-        name = "\0".join(video.id for video in block.videos)
-        return self._attempts.folder / f"words-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
 def survey_names(root: Path, folders: Sequence[str]) -> list[str]:

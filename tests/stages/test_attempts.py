@@ -165,3 +165,12 @@ def test_parts_sweep_their_own_alone(tmp_path: Path) -> None:
         (root / ".attempts-part-1-of-3-dead").mkdir()
         with Attempts.of(whole):
             assert len(list(root.glob(".attempts-*"))) == 1
+
+
+def test_what_a_worker_said_last_is_told_where_nothing_else_is_known(attempts: Attempts) -> None:
+    for _ in range(3):
+        attempts.begin(BLOCK)
+        attempts.say(BLOCK, "RuntimeError: \udcff odd")
+        die(attempts, "b")
+    assert reasons(attempts.begin(BLOCK)) == {"b": r"ended its worker 3 times (RuntimeError: \udcff odd)"}
+    assert reasons(attempts.begin(BLOCK, "signal 9")) == {"b": "ended its worker 3 times (signal 9)"}
