@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv demo test test-scale check bench soak clean
+.PHONY: venv demo test test-scale test-browser check bench soak clean
 
 venv: $(STAMP)
 
@@ -27,6 +27,11 @@ test-scale: venv
 	$(BIN)/pip install --quiet -e ".[scale]"
 	$(BIN)/python -c "import ray.data"
 	$(BIN)/python -m pytest tests/scale
+
+# The pages in a real browser (Debian: apt-get install chromium). Without browser or extra, `make test` skips these tests.
+test-browser: venv
+	$(BIN)/pip install --quiet -e ".[browser]"
+	$(BIN)/python -m pytest tests/browser
 
 # Every promised ratio, measured here, in one table; leave the machine alone meanwhile. ROOMS and QUICK=1 narrow it.
 bench: venv
