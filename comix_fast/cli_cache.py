@@ -122,3 +122,28 @@ def export(
 
     done = command.run(cache, out, form, views, split, Terminal(quiet))
     print_answer(command.to_json(done), as_json, command.closing(done))
+
+
+@cache_app.command("show", epilog="Example: comix cache show cache/ut set1/hug/18_9_1.avi")
+def show(
+    cache: Folder,
+    video: Annotated[str, typer.Argument(help="The video's id, or a part of it that no other id has.")],
+    videos: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the videos are: a dataset's TOML file, or a folder. Default: where extract found them."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The PNG file to write. Default: named after the video, in this folder.")
+    ] = None,
+    speed: Annotated[
+        int, typer.Option(min=1, max=9, help="Show the bins by clips of the view speed-N. Default: plain.")
+    ] = 1,
+    as_json: Json = False,
+) -> None:
+    """Draw a contact sheet of one video: its bins and starts, repeated frames, and the views the cache has of it."""
+    from comix_fast.commands import cache_show as command
+
+    written = command.run(cache, video, videos, out, speed)
+    print_answer(command.to_json(written), as_json, command.closing(written))

@@ -88,6 +88,7 @@ def extract(
 
     The same command again does only what is missing; another recipe in the same folder is refused.
     """
+    from comix_fast.cache.whereabouts import Whereabouts
     from comix_fast.commands import extract as command
     from comix_fast.commands.extract_crew import Force
 
@@ -114,6 +115,7 @@ def extract(
         terminal,
         command.typed_part(shard),
         Force(engine, workers, debug=bool(context.obj)),
+        Whereabouts(dataset, source, target, preset, base_dir, splits, published_validation),
     )
     print_answer(command.to_json(done), as_json, command.closing(done))
     if done.failures:

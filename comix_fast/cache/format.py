@@ -4,6 +4,7 @@
       manifest.json            the recipe, its key, warnings
       dataset.json             classes, and for each domain the ids and labels of its train and test lists
       failures.json            videos that could not be read at the last extract, with the reason
+      videos.json              how the last extract was told where the videos are: a hint, see whereabouts.py
       parts/*.json             how far each part of an extract on several machines has come, see parts.py
       surveys/*.h5             what the first decode found: frames, rate, sha256, background
       shards/*.h5              the features
@@ -26,6 +27,7 @@ from comix_fast.errors import CacheError
 MANIFEST = "manifest.json"
 DATASET = "dataset.json"
 FAILURES = "failures.json"
+VIDEOS = "videos.json"
 LOCK = ".lock"
 ADOPTING = ".lock-adopting"
 SHARDS = "shards"
@@ -37,6 +39,7 @@ VERSIONS = {
     "comix-cache": ("1", "2"),
     "comix-dataset": ("1", "2"),
     "comix-failures": ("1",),
+    "comix-videos": ("1",),
     "comix-part": ("1",),
     "comix-shard": ("1", "2"),
     "comix-survey": ("1", "2"),
@@ -51,7 +54,7 @@ VERSIONS = {
 """The versions of each element that are read; the last is written. 2: sealed or hashed, see seal.py, crc.py and
 stored_json.py. docs/cache-format.md has the whole of it."""
 SEALED_SINCE = {"comix-shard": "2", "comix-survey": "2", "comix-compact": "1"}
-HASHED_SINCE = {"comix-cache": "2", "comix-dataset": "2", "comix-failures": "1", "comix-part": "1"}
+HASHED_SINCE = {"comix-cache": "2", "comix-dataset": "2", "comix-failures": "1", "comix-part": "1", "comix-videos": "1"}
 UNLABELLED = -1
 
 

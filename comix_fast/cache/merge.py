@@ -9,6 +9,7 @@ undivided extract would have made.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from comix_fast.cache.reader import read_manifest
 from comix_fast.cache.room import room_for
 from comix_fast.cache.stored_json import write_marked
 from comix_fast.cache.surveys import Surveys
+from comix_fast.cache.whereabouts import read_whereabouts, write_whereabouts
 from comix_fast.cache.writer import CacheWriter
 from comix_fast.console import Reporter, Silent
 from comix_fast.errors import CacheError, first_few
@@ -202,6 +204,7 @@ def _write(writer: CacheWriter, joined: Joined, reporter: Reporter) -> Merged:
     kept = "what is copied is kept; the same command goes on from there"
     if not (out / form.DATASET).exists():
         writer.write_dataset(joined.folders[0].dataset)
+    _hand_on_whereabouts(out, joined)
     n_bytes, shown = 0, reporter if missing else Silent()
     with room_for(out, out, size, kept), shown.progress("copying", len(missing), "files") as advance:
         for target, source in missing.items():
@@ -224,6 +227,17 @@ def _write(writer: CacheWriter, joined: Joined, reporter: Reporter) -> Merged:
         tuple(joined.failures),
         lacking,
     )
+
+
+def _hand_on_whereabouts(out: Path, joined: Joined) -> None:
+    """The first part's hint where the videos are, if out has none."""
+    if (out / form.VIDEOS).exists():
+        return
+    for folder in joined.folders:
+        with contextlib.suppress(CacheError):
+            if (named := read_whereabouts(folder.root)) is not None:
+                write_whereabouts(out, named)
+                return
 
 
 def _write_outcome(writer: CacheWriter, joined: Joined, complete: bool) -> None:

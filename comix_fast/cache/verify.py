@@ -22,6 +22,7 @@ from comix_fast.cache.verify_documents import (
     check_failures_file,
     check_manifest,
     check_parts,
+    check_whereabouts,
     read_document,
 )
 from comix_fast.cache.verify_shards import check_shard
@@ -33,7 +34,7 @@ from comix_fast.files import PARTIAL
 MEGABYTE = 1_000_000
 _PART = r"[1-9][0-9]*-of-[1-9][0-9]*"
 _EXPECTED = re.compile(
-    rf"{form.MANIFEST}|{form.DATASET}|{form.FAILURES}|\{form.LOCK}(-adopting|-{_PART})?"
+    rf"{form.MANIFEST}|{form.DATASET}|{form.FAILURES}|{form.VIDEOS}|\{form.LOCK}(-adopting|-{_PART})?"
     rf"|({form.SHARDS}|{form.SURVEYS})/[^/]+\.h5|{PARTS}/{_PART}(\.json|/[^/]+\.h5)"
 )
 
@@ -72,6 +73,7 @@ def _check_folder(root: Path, scope: Scope, reporter: Reporter, draw: DrawMix | 
     scope.lists = check_dataset(dataset, form.DATASET, ledger)
     check_failures_file(root, ledger)
     check_parts(root, ledger)
+    check_whereabouts(root, ledger)
     shards = [path for path in files if path.parent == root / form.SHARDS]
     surveys = [path for path in files if path.parent != root / form.SHARDS]
     with reporter.progress("checking", _megabytes(files), "MB") as advance:

@@ -14,6 +14,7 @@ from comix_fast.cache.lists import DOMAINS, SPLITS
 from comix_fast.cache.parts import PARTS
 from comix_fast.cache.stated import stated_recipe
 from comix_fast.cache.stored_json import SHA256, json_text, read_json, read_marked
+from comix_fast.cache.whereabouts import read_whereabouts
 from comix_fast.config import ExtractRecipe, differences, digest
 from comix_fast.errors import CacheError
 from comix_fast.printable import is_plain
@@ -152,6 +153,17 @@ def check_parts(root: Path, ledger: Ledger) -> None:
             if not record["finished"]:
                 ledger.note(name, f"part {number} of {of} is not finished")
         check_failures(record.get("failures"), name, ledger)
+
+
+def check_whereabouts(root: Path, ledger: Ledger) -> None:
+    """The hint where the videos are: nothing hangs on it, so that damage to it is a note."""
+    path = root / form.VIDEOS
+    ledger.counts.invariants += 1
+    try:
+        if read_whereabouts(root) is not None:
+            _count(path, ledger, hashed=True)
+    except CacheError as error:
+        ledger.note(form.VIDEOS, f"the hint where the videos are is of no use: {error.message}")
 
 
 def read_document(path: Path, encoding: str, ledger: Ledger, remedy: Remedy, name: str = "") -> dict[str, Any] | None:

@@ -220,8 +220,9 @@ def refuse_foreign(root: Path) -> None:
         )
     ours = {form.SHARDS, form.SURVEYS, parted.PARTS}
     if any(any((root / folder).glob("*.h5")) for folder in (form.SHARDS, form.SURVEYS)):
-        ours |= {form.DATASET, form.FAILURES}
-    begun = (f".{form.MANIFEST}.", f".{form.DATASET}.", f".{form.FAILURES}.", ".part-", ".attempts-", form.LOCK)
+        ours |= {form.DATASET, form.FAILURES, form.VIDEOS}
+    written = (form.MANIFEST, form.DATASET, form.FAILURES, form.VIDEOS)
+    begun = (*(f".{name}." for name in written), ".part-", ".attempts-", form.LOCK)
     foreign = sorted(p.name for p in root.iterdir() if p.name not in ours and not p.name.startswith(begun))
     # Another process may have begun a cache meanwhile: then the lock and the recipe decide.
     if foreign and not (root / form.MANIFEST).exists():

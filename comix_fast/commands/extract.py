@@ -19,6 +19,7 @@ from comix_fast.cache import FeatureCache
 from comix_fast.cache.format import MANIFEST
 from comix_fast.cache.parts import Part, read_records
 from comix_fast.cache.reader import read_manifest
+from comix_fast.cache.whereabouts import Whereabouts, write_whereabouts
 from comix_fast.cache.writer import refuse_foreign
 from comix_fast.commands.extract_crew import Force, crew_of
 from comix_fast.commands.machine import choose_device, set_threads
@@ -155,8 +156,12 @@ def run(
     reporter: Reporter,
     part: Part | None = None,
     force: Force | None = None,
+    named: Whereabouts | None = None,
 ) -> Extracted:
-    """Loads the backbone and extracts what the cache lacks of the dataset, or of one part of it."""
+    """Loads the backbone and extracts what the cache lacks of the dataset, or of one part of it.
+
+    named: how the dataset was named, left in the cache as a hint for those who want to see its videos.
+    """
     refuse_foreign(out)
     force = force or Force()
     set_threads(engine.threads)
@@ -187,7 +192,10 @@ def run(
     weights = resolve_weights(engine.weights)
     with crew_of(force, job, backbone, weights, decoder, device, engine.threads, out, part) as crew:
         versions = made_with(device)
-        return run_with(crew, job, dataset, out, reporter, warnings=warnings, versions=versions, part=part)
+        done = run_with(crew, job, dataset, out, reporter, warnings=warnings, versions=versions, part=part)
+    if named is not None and not write_whereabouts(done.cache, named):
+        reporter.say(f"{done.cache} takes no note of where its videos are; comix cache show needs --videos then")
+    return done
 
 
 def to_json(done: Extracted) -> dict[str, Any]:
