@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -139,6 +141,9 @@ def print_answer(value: Any, as_json: bool, rendered: Any) -> None:
     if as_json:
         print(json.dumps(value, indent=2, ensure_ascii=False))
     else:
+        if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.encoding.lower().startswith("utf"):
+            # A sign that the terminal does not have is no reason to lose what an hour of work came to.
+            sys.stdout.reconfigure(errors="replace")
         console = Console(highlight=False, emoji=False)
         # A pipe has no width: names must not be folded at 80 columns.
         console.width = console.width if console.is_terminal else 200

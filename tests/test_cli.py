@@ -77,7 +77,11 @@ def test_the_whole_road(comix: Callable[..., Ended], folders: tuple[Path, Path])
     assert "transductive" in ran.out
     assert "chosen without labels" in ran.out
     assert "oracle (peeks at target labels)" in ran.out
-    assert "next: comix retrieve --from-cache cache/ab --run runs/first" in ran.out
+    assert ran.out.splitlines()[-3:] == [
+        "next: comix report runs/first",
+        "or:   comix retrieve --from-cache cache/ab --run runs/first --html",
+        "or:   comix predict runs/first VIDEOS",
+    ]
 
     found = comix("retrieve", "--from-cache", "cache/ab", "--run", "runs/first", "-k", "1")
     assert found.code == 0

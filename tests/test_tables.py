@@ -34,12 +34,14 @@ def test_names_are_shown_as_they_are() -> None:
 def test_an_ablation_is_one_table_with_every_row_once(make_cache: MakeCache, tmp_path: Path) -> None:
     cache = make_cache()
     runs = ablation.run(SHORT, FeatureCache(cache), tmp_path / "run", reporter=Silent())
-    lines = shown(adapt_command.closing(runs, cache)).splitlines()
+    lines = shown(adapt_command.closing(runs, cache), 600).splitlines()
     assert lines[0].startswith("target accuracy in %, source domain → target domain, one seed, so no interval")
     names = [line.split("  ")[0] for line in lines[2:7]]
     assert names == ["source-only", "+ TCL", "+ BGM", "+ BGM + TPL", "target-supervised"]
     assert any("5 folds" in line for line in lines)
-    assert lines[-1] == f"next: comix retrieve --from-cache {cache} --run {runs[2].root}"
+    assert lines[-3] == f"next: comix report {tmp_path / 'run'}"
+    assert lines[-2] == f"or:   comix retrieve --from-cache {cache} --run {runs[2].root} --html"
+    assert lines[-1] == f"or:   comix predict {runs[2].root} VIDEOS"
 
 
 def test_without_target_labels_nothing_is_claimed(make_cache: MakeCache, tmp_path: Path) -> None:

@@ -15,14 +15,19 @@ from comix_fast.cache.reader import DOMAINS, SPLITS
 from comix_fast.commands.from_run import require_same_classes, with_head_of
 from comix_fast.commands.machine import choose_device, set_threads
 from comix_fast.config import AdaptRecipe, digest
+from comix_fast.confusion_text import ConfusionLines
 from comix_fast.console import Reporter
+from comix_fast.curves_text import run_curves
 from comix_fast.errors import CacheError, ComixError, OutOfTime, RunError
+from comix_fast.next_steps import NextSteps
 from comix_fast.presets import ADAPT_PRESETS, adapt_preset
 from comix_fast.stages import ablation as ablation_stage
 from comix_fast.stages import adapt as stage
 from comix_fast.stages import runs as run_files
 from comix_fast.stages.bank import MemoryUse
 from comix_fast.stages.belonging import backbone_sha256
+from comix_fast.stages.confusions import confusion
+from comix_fast.stages.results import method_name
 from comix_fast.stages.runs import RunFolder
 from comix_fast.stages.start import Start, handed_on, start_of
 from comix_fast.stages.stopping import Stop
@@ -255,10 +260,26 @@ def to_json(done: Sequence[RunFolder]) -> Any:
 
 
 def closing(done: Sequence[RunFolder], cache: Path) -> RenderableType:
-    """The table and what to do next."""
+    """The table, how training went, what is taken for what, and what to do next."""
     last = next(run for run in reversed(done) if run.recipe.method != "target-supervised" or len(done) == 1)
-    lines = [f"run {last.root}"]
+    run = str(last.root)
+    # Of several runs the folder that holds them: side by side.
+    steps: list[tuple[str, ...]] = [("comix", "report", run if len(done) == 1 else str(last.root.parent))]
     if last.recipe.method != "target-supervised":
-        where = f"--from-cache {shlex.quote(str(cache))} --run {shlex.quote(str(last.root))}"
-        lines.append(f"next: comix retrieve {where}")
-    return Group(accuracy_table(results(done)), *(Text(line) for line in lines))
+        steps.append(("comix", "retrieve", "--from-cache", str(cache), "--run", run, "--html"))
+        steps.append(("comix", "predict", run, "VIDEOS"))
+    shown = training_shown(last, of_several=len(done) > 1)
+    return Group(accuracy_table(results(done)), *shown, Text(f"run {last.root}"), NextSteps(steps))
+
+
+def training_shown(run: RunFolder, of_several: bool = False) -> list[RenderableType]:
+    """A run's curves and confusions, each after an empty line; nothing of what there is not.
+
+    of_several: whether the table above is of more runs than this one.
+    """
+    parts: list[RenderableType] = []
+    if (curves := run_curves(run, method_name(run.recipe) if of_several else "")).shown:
+        parts += ["", curves]
+    if (found := confusion(run)) is not None:
+        parts += ["", ConfusionLines(found)]
+    return [*parts, ""]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,14 @@ from comix_fast.backbones import load_backbone
 from comix_fast.backbones.precision import Precision, has_bf16_units
 from comix_fast.backbones.registry import CLIP_SIZE
 from comix_fast.backbones.trainable import TrainableBackbone
-from comix_fast.commands.adapt import results
+from comix_fast.commands.adapt import results, training_shown
 from comix_fast.commands.asked import Asked, Backbone
 from comix_fast.commands.from_run import require_same_classes
 from comix_fast.commands.machine import choose_device, set_threads
 from comix_fast.console import Reporter, Silent
 from comix_fast.datasets import Dataset
 from comix_fast.errors import OutOfTime
+from comix_fast.next_steps import NextSteps
 from comix_fast.stages.runs import RunFolder
 from comix_fast.stages.start import start_of
 from comix_fast.stages.stopping import Stop
@@ -170,9 +171,9 @@ def to_json(done: RunFolder) -> Any:
 
 
 def closing(done: RunFolder) -> RenderableType:
-    """The table and what to do next."""
-    root = shlex.quote(str(done.root))
-    lines = [f"run {done.root}", f"next: comix predict {root} VIDEOS"]
+    """The table, how training went, what is taken for what, and what to do next."""
+    root = str(done.root)
+    steps: list[Sequence[str]] = [("comix", "predict", root, "VIDEOS"), ("comix", "report", root)]
     if done.seed(done.recipe.seed).backbone_path(done.result).exists():
-        lines.append(f"or:   comix extract DATASET --weights {root}")
-    return Group(accuracy_table(results([done])), *(Text(line) for line in lines))
+        steps.append(("comix", "extract", "DATASET", "--weights", root))
+    return Group(accuracy_table(results([done])), *training_shown(done), Text(f"run {done.root}"), NextSteps(steps))

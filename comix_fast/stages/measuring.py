@@ -19,6 +19,9 @@ WIDEST = 512
 """Label-free scores of wider features are taken of a random projection to half as many: angles and distances stay
 within some per cent (Johnson & Lindenstrauss 1984), and a score's cost grows with the square of the width."""
 
+THRESHOLD = 0.7
+"""Of a pseudo-label's probability, as published."""
+
 BATCH = 128
 """Videos that go through a head at once."""
 
@@ -71,11 +74,36 @@ def accuracy(logits: Tensor, labels: Tensor) -> float | None:
     return float((logits.argmax(dim=1) == labels)[labelled].double().mean())
 
 
-def measure(head: Head, banks: Banks, norms: tuple[Standardise, Standardise]) -> Measured:
-    """Label-free scores on the unlabelled target training videos, and the accuracy, which decides nothing.
+def pseudo_labelled(logits: Tensor, labels: Tensor, threshold: float) -> dict[str, Any]:
+    """How many videos a head would give a pseudo-label, and how many of these are right, if it is known.
+
+    logits: [V, C]; labels: [V] int64, −1 where unlabelled, of the same videos. They measure only. A video is confident
+    where the likeliest class of softmax(logits) has a probability ≥ threshold.
+    Returns "threshold", "coverage" (the confident share of all V, in [0, 1]), "precision" (the share of confident
+    labelled videos whose likeliest class is their label; None if there is none), "n_confident" and "n_labelled" (of
+    the confident).
+    """
+    probability, likeliest = torch.softmax(logits.float(), dim=1).max(dim=1)
+    confident = probability >= threshold
+    known = confident & (labels >= 0)
+    n_confident, n_labelled = int(confident.sum()), int(known.sum())
+    return {
+        "threshold": threshold,
+        "coverage": n_confident / len(logits),
+        "precision": int((likeliest == labels)[known].sum()) / n_labelled if n_labelled else None,
+        "n_confident": n_confident,
+        "n_labelled": n_labelled,
+    }
+
+
+def measure(head: Head, banks: Banks, norms: tuple[Standardise, Standardise], threshold: float = THRESHOLD) -> Measured:
+    """Label-free scores on the unlabelled target training videos, and what their labels, if any, say of the head.
 
     The line: "scores", every score of comix_fast.selection by name (None where it is not to be had), "infomax" once
-    more by itself, and "target_accuracy".
+    more by itself, "target_accuracy", and "pseudo", what pseudo_labelled says of the target's training videos at
+    `threshold`, the recipe's. Those are the labels that this head would give on test clips: training draws its clips,
+    and CoMix takes the mean of both speeds' logits, so what an iteration used may differ.
+    The target's labels measure the accuracy and the precision, which decide nothing.
     """
     narrow = _narrowed(head.last_weights.shape[-1])
     logits, features = predict(head, banks.target, norms[1], narrow)
@@ -93,7 +121,8 @@ def measure(head: Head, banks: Banks, norms: tuple[Standardise, Standardise]) ->
     )
     found = scores(evidence)
     right = accuracy(of_measured, banks.measured.labels)
-    line = {"infomax": found["infomax"], "scores": found, "target_accuracy": right}
+    pseudo = pseudo_labelled(logits, banks.target.labels, threshold)
+    line = {"infomax": found["infomax"], "scores": found, "target_accuracy": right, "pseudo": pseudo}
     return Measured(line, of_measured.argmax(dim=1))
 
 

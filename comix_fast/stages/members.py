@@ -102,7 +102,7 @@ def new_member(work: Work, phase: str, listener: Callable[[int], None]) -> Membe
         state.iteration = iteration
 
     def reported(head: Head, optimiser: torch.optim.SGD, step: Progressed) -> None:
-        found = measure(head, task.road.seen(), task.norms)
+        found = measure(head, task.road.seen(), task.norms, recipe.pseudo_threshold)
         line = {"seed": seed, "phase": phase, "iteration": step.iteration, **step.losses, **found.line}
         if state.is_best_of_all(line["target_accuracy"]):
             write_oracle(files, line, found)
@@ -153,7 +153,7 @@ def measure_start(work: Work, head: Head) -> None:
     task, files = work.task, work.files
     if task.start is None or lines_of(files, WARMSTART):
         return
-    found = measure(head, task.road.seen(), task.norms)
+    found = measure(head, task.road.seen(), task.norms, task.recipe.pseudo_threshold)
     line = {"seed": work.seed, "phase": WARMSTART, "iteration": 0, **found.line}
     write_oracle(files, line, found)
     files.add_metrics(line)

@@ -4,7 +4,7 @@ runs/<name>/
   run.json                 recipe, cache key and path, domains, what accuracy is measured on
   norm.safetensors         how features were standardised
   results.json             accuracies per seed, mean, standard deviation, 95 % interval
-  seed-0/metrics.jsonl     one line per evaluation: losses, accuracy, label-free score
+  seed-0/metrics.jsonl     one line per evaluation: losses, accuracy, label-free scores, pseudo-labels
   seed-0/checkpoints/                        what resuming needs: the last few; gone when the seed is finished
   seed-0/{source-only,last,selected}.safetensors   heads
   seed-0/predictions.csv   id, label and predicted class of every measured video

@@ -51,7 +51,7 @@ def train_all(works: Sequence[Work], reporter: Reporter, stop: Stop | None = Non
         first = firsts[work.warmstart]
         work.error = first.error
         if work.lacks(runs.SOURCE_ONLY):
-            _take_warmstart(work.files, first.files)
+            _take_warmstart(work, first.files)
     adapted = [work for work in heads if work.task.recipe.adapts]
     _phase(adapted, ADAPT, reporter, stop)
     for work in heads:
@@ -104,8 +104,13 @@ class _Listener:
             self._advance(done)
 
 
-def _take_warmstart(files: SeedFolder, donor: SeedFolder) -> None:
-    files.keep_metrics(lines_of(donor, WARMSTART))
+def _take_warmstart(work: Work, donor: SeedFolder) -> None:
+    files, lines = work.files, lines_of(donor, WARMSTART)
+    for line in lines:
+        # Shares at the threshold of another recipe would pass for this one's.
+        if line.get("pseudo", {}).get("threshold") != work.task.recipe.pseudo_threshold:
+            line.pop("pseudo", None)
+    files.keep_metrics(lines)
     for path in (donor.root / runs.oracle_file(WARMSTART), donor.head_path(runs.SOURCE_ONLY)):
         if path.exists():
             with whole_file(files.root / path.name) as partial:

@@ -31,13 +31,16 @@ def test_the_default_is_the_recommended_head(comix: Callable[..., Ended], make_c
     assert ended.code == 0, ended.err
     for text in ("standardised per domain", "chosen without labels", "oracle (peeks at target labels)"):
         assert text in ended.out
-    line = ended.out.splitlines()[-1]
-    assert line.startswith("next: comix retrieve ")
-    run = shlex.split(line)[-1]
+    report, line, predict = ended.out.splitlines()[-3:]
+    assert line.startswith("or:   comix retrieve ")
+    *words, run, html = shlex.split(line)
+    assert html == "--html"
+    assert report == f"next: comix report {run}"
+    assert predict == f"or:   comix predict {run} VIDEOS"
     made = recipe_of(run)
     for name in ("head", "statistics", "lambda_bgm", "lambda_tpl", "lambda_teacher"):
         assert made[name] == getattr(RECOMMENDED, name), name
-    found = comix(*shlex.split(line)[2:], "-k", "3")
+    found = comix(*words[2:], run, "-k", "3")
     assert found.code == 0, found.err
     for name in ("backbone", "source-only", "precision@3"):
         assert name in found.out

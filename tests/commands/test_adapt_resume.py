@@ -66,7 +66,7 @@ def test_cut_again_and_again_it_ends_the_same(
     assert stopped.code == 0, stopped.err
     assert 2 <= sessions < 19
     assert "target accuracy in %" in stopped.out
-    assert f"next: comix retrieve --from-cache {tmp_path / 'cache'} --run '../runs/r r'" in stopped.out
+    assert f"comix retrieve --from-cache {tmp_path / 'cache'} --run '../runs/r r' --html" in stopped.out
     assert files_of(tmp_path / "runs/r r") == files_of(tmp_path / "whole/r r")
 
 

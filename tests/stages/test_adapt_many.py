@@ -76,6 +76,7 @@ def test_seeds_trained_together_are_those_trained_one_by_one(
             scores, theirs = one.pop("scores"), other.pop("scores")
             assert scores.keys() == theirs.keys()
             assert scores["entropy"] == pytest.approx(theirs["entropy"], abs=1e-4)
+            assert one.pop("pseudo").keys() == other.pop("pseudo").keys()
             assert one == pytest.approx(other, abs=1e-4)
         heads.append(load_file(tmp_path / "together" / f"seed-{seed}/last.safetensors")["gc3.weight"])
     assert not torch.allclose(heads[0], heads[1], atol=0.01)

@@ -51,7 +51,7 @@ def cache_of(dataset: Dataset, root: Path, network: Backbone, **changes: Any) ->
 
 def losses_of(run: RunFolder) -> list[dict[str, float]]:
     """Every term of the loss at every iteration."""
-    known = {"seed", "phase", "iteration", "scores", "infomax", "target_accuracy"}
+    known = {"seed", "phase", "iteration", "scores", "infomax", "target_accuracy", "pseudo"}
     return [{name: value for name, value in line.items() if name not in known} for line in run.seed(0).metrics()]
 
 
