@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from comix_fast import cli_cache, cli_export, cli_extract, cli_import, cli_models, cli_predict
+from comix_fast import cli_cache, cli_export, cli_extract, cli_import, cli_models, cli_predict, cli_report
 from comix_fast.console import Terminal, print_answer
 from comix_fast.errors import ComixError, OutOfTime
 from comix_fast.options import (
@@ -34,7 +34,9 @@ from comix_fast.options import (
 from comix_fast.version import __version__
 
 INTERRUPTED = 130
-NOTHING_KEPT = ("predict", "export", "import", "weights", "retrieve", "cache compact", "cache export", "cache verify")
+NOTHING_KEPT = (
+    "predict", "export", "import", "weights", "retrieve", "report", "cache compact", "cache export", "cache verify",
+)  # fmt: skip
 """Commands that begin anew when they are given again."""
 OUT_OF_TIME = 75
 """As sysexits.h has it: not a failure, try again."""
@@ -145,6 +147,10 @@ def adapt(
     ablation: Annotated[
         bool, typer.Option("--ablation", help="All parts one by one, on one warm-start, and the bound.")
     ] = False,
+    tensorboard: Annotated[
+        bool,
+        typer.Option("--tensorboard", help=r"Write RUN/tensorboard when the run is done (extra \[tensorboard])."),
+    ] = False,
     device: Device = "auto",
     memory: MemoryOption = "auto",
     threads: Threads = None,
@@ -159,15 +165,20 @@ def adapt(
     same command is given again, or with --resume RUN.
     """
     from comix_fast.commands import adapt as command
+    from comix_fast.commands import tensorboard as for_tensorboard
 
     reporter = Terminal(quiet)
+    if tensorboard:
+        for_tensorboard.require()
     if resume is not None:
         typed = typed_options(context)
-        require_resumable(typed, ("device", "memory", "threads", "max_minutes", "quiet", "as_json"))
+        require_resumable(typed, ("device", "memory", "threads", "max_minutes", "quiet", "as_json", "tensorboard"))
         place = device if "device" in typed else None
         done, cache = command.resume(
             resume, threads=threads, device=place, memory=memory, reporter=reporter, max_minutes=max_minutes
         )
+        if tensorboard:
+            for_tensorboard.write(done, cache, reporter)
         print_answer(command.to_json(done), as_json, command.closing(done, cache))
         return
     if from_cache is None:
@@ -199,6 +210,8 @@ def adapt(
         from_run=from_run,
         max_minutes=max_minutes,
     )
+    if tensorboard:
+        for_tensorboard.write(done, from_cache, reporter)
     print_answer(command.to_json(done), as_json, command.closing(done, from_cache))
 
 
@@ -374,5 +387,5 @@ def demo(
     print_answer(command.to_json(done), as_json, command.closing(done))
 
 
-for _commands in (cli_cache, cli_models, cli_predict, cli_export, cli_import):
+for _commands in (cli_cache, cli_models, cli_predict, cli_report, cli_export, cli_import):
     _commands.add_to(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,11 +69,11 @@ def run(
     reverse = from_run is not None and from_run.recipe.reverse
     banks = load_banks(cache, mixed=False, reverse=reverse)
     if k is None:
-        n_items = len(_searched(banks)[gallery].ids) - (query == gallery)
+        n_items = len(searched(banks)[gallery].ids) - (query == gallery)
         k = max(1, min(DEFAULT_K, n_items))
-    spaces = {BACKBONE: _backbone_space(banks)}
+    spaces = {BACKBONE: backbone_space(banks)}
     if from_run is not None:
-        spaces |= _head_spaces(cache, banks, from_run, from_run.recipe.seed if seed is None else seed)
+        spaces |= head_spaces(cache, banks, from_run, from_run.recipe.seed if seed is None else seed)
     results = {
         space: evaluate(vectors[query], vectors[gallery], k, same_set=query == gallery, index=index)
         for space, vectors in spaces.items()
@@ -96,11 +97,13 @@ def to_json(retrieved: Retrieved, from_run: RunFolder | None, seed: int | None) 
     }
 
 
-def _backbone_space(banks: Banks) -> dict[str, Embeddings]:
-    return {name: _embeddings(bank, mean_features(bank)) for name, bank in _searched(banks).items()}
+def backbone_space(banks: Banks) -> dict[str, Embeddings]:
+    """The features as the backbone gives them, the mean over a video's clips: "source" and "target" as in `run`."""
+    return {name: _embeddings(bank, mean_features(bank)) for name, bank in searched(banks).items()}
 
 
-def _searched(banks: Banks) -> dict[str, FeatureBank]:
+def searched(banks: Banks) -> dict[str, FeatureBank]:
+    """Which videos stand for the domains: the source's training videos, and those that the target is measured on."""
     return {"source": banks.source, "target": banks.measured}
 
 
@@ -122,7 +125,29 @@ def hidden_means(head: Head, bank: FeatureBank, norm: Standardise, batch: int = 
     return torch.cat([head.hidden(norm(bank.clips.take(rows))) for rows in torch.split(bank.bin_first, batch)])
 
 
-def _head_spaces(cache: FeatureCache, banks: Banks, run: RunFolder, seed: int) -> dict[str, dict[str, Embeddings]]:
+def head_spaces(cache: FeatureCache, banks: Banks, run: RunFolder, seed: int) -> dict[str, dict[str, Embeddings]]:
+    """What each of a seed's heads makes of the features: head -> "source" and "target", as backbone_space.
+
+    Raises RunError as fitting_heads does.
+    """
+    heads = fitting_heads(cache, banks, run, seed)
+    norms, seen = run.load_norms(), Seen(banks).banks(run.recipe)
+    return {name: head_space(run.load_head(seed, name), seen, norms) for name in heads}
+
+
+def head_space(head: Head, banks: Banks, norms: Mapping[str, Standardise]) -> dict[str, Embeddings]:
+    """One head's embeddings. banks: as its recipe sees them, see Seen; norms: of "source" and "target"."""
+    return {
+        domain: _embeddings(bank, hidden_means(head, bank, norms[domain])) for domain, bank in searched(banks).items()
+    }
+
+
+def fitting_heads(cache: FeatureCache, banks: Banks, run: RunFolder, seed: int) -> list[str]:
+    """The heads of a seed that take this cache's features, those before adaptation first; one at least.
+
+    banks: of the cache, in the run's direction. Raises RunError if the run belongs to another cache or to other videos
+    of it, or the seed has no such head.
+    """
     lists = {"source": banks.source, "target": banks.target, "measured": banks.measured}
     ours = {name: digest(bank.ids) for name, bank in lists.items()} | {"classes": digest(cache.classes)}
     theirs = {name: run.meta["dataset"][name]["ids"] for name in lists}
@@ -143,16 +168,8 @@ def _head_spaces(cache: FeatureCache, banks: Banks, run: RunFolder, seed: int) -
         )
     if run.recipe.method == "target-supervised":
         raise RunError(f"{run.root} is a target-supervised bound, which keeps no heads", hint="give another run")
-    norms, banks = run.load_norms(), Seen(banks).banks(run.recipe)
-    spaces: dict[str, dict[str, Embeddings]] = {}
-    for name in fitting:
-        head = run.load_head(seed, name)
-        spaces[name] = {
-            domain: _embeddings(bank, hidden_means(head, bank, norms[domain]))
-            for domain, bank in _searched(banks).items()
-        }
-    if not spaces:
+    if not fitting:
         raise RunError(
             f"{files.root} holds no head", hint=f"the run's seeds: {', '.join(map(str, run.recipe.seed_list))}"
         )
-    return spaces
+    return fitting

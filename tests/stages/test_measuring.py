@@ -22,7 +22,7 @@ from comix_fast.presets import RECOMMENDED
 from comix_fast.selection import Evidence
 from comix_fast.stages import measuring
 from comix_fast.stages.bank import Banks, Standardise, load_banks
-from comix_fast.stages.measuring import accuracy, measure, predict, predict_logits
+from comix_fast.stages.measuring import accuracy, measure, predict, predict_logits, pseudo_labelled
 from comix_fast.stages.seen import Seen
 
 
@@ -261,3 +261,28 @@ def test_mixed_videos_go_through_the_head_in_batches(
     head.seen.clear()
     torch.testing.assert_close(mixed(first[:18], second[:18], 0.55), logits[:18], atol=1e-5, rtol=0)
     assert head.seen == [7, 7, 4]
+
+
+def test_pseudo_labels_are_counted_where_they_are_sure() -> None:
+    # softmax of (a, 0): 0.5, 0.731, 0.881, 0.269 for the first class, so 0.731 for the second.
+    logits = torch.tensor([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0], [-1.0, 0.0]])
+    found = pseudo_labelled(logits, torch.tensor([0, 0, 1, -1]), 0.7)
+    assert found == {"threshold": 0.7, "coverage": 0.75, "precision": 0.5, "n_confident": 3, "n_labelled": 2}
+    assert pseudo_labelled(logits, torch.tensor([0, 0, 1, -1]), 0.9)["precision"] is None
+    # A probability of exactly the threshold is enough, as it is in training.
+    assert pseudo_labelled(logits, torch.tensor([0, 0, 1, -1]), 0.5)["n_confident"] == 4
+    none = pseudo_labelled(logits, torch.full((4,), -1), 0.7)
+    assert none == {**found, "precision": None, "n_labelled": 0}
+
+
+def test_pseudo_labels_are_of_the_training_videos(make_cache: MakeCache) -> None:
+    banks, norms = seen_by(RECOMMENDED, make_cache(test=True))
+    head = wide_linear_head(120, 0).eval()
+    probability, likeliest = predict_logits(head, banks.target, norms[1]).softmax(dim=1).max(dim=1)
+    threshold = float(probability.median())
+    sure = probability >= threshold
+    assert 0 < int(sure.sum()) < 18
+    pseudo = measure(head, banks, norms, threshold).line["pseudo"]
+    assert (pseudo["threshold"], pseudo["n_confident"]) == (threshold, int(sure.sum()))
+    assert pseudo["coverage"] == pytest.approx(float(sure.double().mean()))
+    assert pseudo["precision"] == pytest.approx(float((likeliest == banks.target.labels)[sure].double().mean()))
