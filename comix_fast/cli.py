@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from comix_fast import cli_cache, cli_export, cli_extract, cli_import, cli_models, cli_predict, cli_report
+from comix_fast import cli_cache, cli_export, cli_extract, cli_import, cli_models, cli_predict, cli_report, cli_retrieve
 from comix_fast.console import Terminal, print_answer
 from comix_fast.errors import ComixError, OutOfTime
 from comix_fast.options import (
@@ -314,36 +314,6 @@ def compare(
         raise typer.Exit(1)
 
 
-@app.command(epilog="Example: comix retrieve --from-cache cache/ut --run runs/ut-1a2b3c4d -k 5")
-def retrieve(
-    from_cache: CacheFolder,
-    run: Annotated[
-        Path | None, typer.Option(help="A run of this cache: compare its heads with the raw features.")
-    ] = None,
-    query: Annotated[str, typer.Option(help="Whose videos ask: source or target.")] = "target",
-    gallery: Annotated[str, typer.Option(help="Whose videos answer: source or target.")] = "source",
-    k: Annotated[int | None, typer.Option("-k", min=1, help="Neighbours per query. Default: 5.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Which seed of the run. Default: its first.")] = None,
-    examples: Annotated[int, typer.Option(min=0, help="Queries shown with their neighbours.")] = 4,
-    index: Annotated[
-        str, typer.Option(help="A faiss factory string: Flat (exact), SQfp16, PQ64, IVF256,Flat, HNSW32 …")
-    ] = "Flat",
-    index_search: Annotated[
-        str, typer.Option(help="How hard it searches: nprobe=32, efSearch=128. Default: grows with the index.")
-    ] = "",
-    out: Annotated[Path | None, typer.Option(help="The JSON file. Default: in the run, or in runs/.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Find each video's nearest neighbours in the other domain, and score them.
-
-    An index other than Flat may miss neighbours: its recall against Flat is measured and printed.
-    """
-    from comix_fast.commands import retrieve as command
-
-    done = command.run(from_cache, run, query, gallery, k, seed, out, index, index_search)
-    print_answer(command.to_json(done), as_json, command.closing(done, examples))
-
-
 @app.command(epilog="Examples: comix weights · comix weights --convert rgb_imagenet.pt --out rgb_imagenet.safetensors")
 def weights(
     verify: Annotated[bool, typer.Option("--verify", help="Read and hash every file that is here.")] = False,
@@ -379,7 +349,7 @@ def demo(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Two small domains of drawn people, the whole way: extract, adapt, retrieve, a summary. No data needed."""
+    """Two small domains of drawn people, the whole way to a gallery and a report. No data needed."""
     from comix_fast.commands import demo as command
 
     engine = command.engine(weights, precision, device, threads)
@@ -387,5 +357,5 @@ def demo(
     print_answer(command.to_json(done), as_json, command.closing(done))
 
 
-for _commands in (cli_cache, cli_models, cli_predict, cli_report, cli_export, cli_import):
+for _commands in (cli_cache, cli_models, cli_retrieve, cli_report, cli_predict, cli_export, cli_import):
     _commands.add_to(app)

@@ -9,7 +9,7 @@ import typer
 
 from comix_fast.cli_models import AllowMissing, BaseDir, DatasetFile, Source, Splits, Target
 from comix_fast.console import Terminal, print_answer
-from comix_fast.options import Json, Quiet, Threads
+from comix_fast.options import Json, Quiet, Threads, Videos
 
 cache_app = typer.Typer(no_args_is_help=True, help="Look at feature caches, check them, join them, hand them on.")
 
@@ -128,12 +128,7 @@ def export(
 def show(
     cache: Folder,
     video: Annotated[str, typer.Argument(help="The video's id, or a part of it that no other id has.")],
-    videos: Annotated[
-        Path | None,
-        typer.Option(
-            help="Where the videos are: a dataset's TOML file, or a folder. Default: where extract found them."
-        ),
-    ] = None,
+    videos: Videos = None,
     out: Annotated[
         Path | None, typer.Option(help="The PNG file to write. Default: named after the video, in this folder.")
     ] = None,

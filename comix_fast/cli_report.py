@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from comix_fast.console import Terminal, print_answer
-from comix_fast.options import Json, Quiet
+from comix_fast.options import Json, Quiet, Videos
 
 
 def report(
@@ -27,9 +27,7 @@ def report(
     cache: Annotated[
         Path | None, typer.Option(help="The cache, if it is not where the runs left it, for the map.")
     ] = None,
-    videos: Annotated[
-        Path | None, typer.Option(help="Where the videos are: a dataset's TOML file, or the folder their ids begin in.")
-    ] = None,
+    videos: Videos = None,
     max_size: Annotated[
         float, typer.Option(min=0.1, help="MB that the page may take; smaller pictures, or none, keep it below.")
     ] = 16,

@@ -15,6 +15,13 @@ from comix_fast.errors import ComixError
 from comix_fast.presets import RECOMMENDED
 
 CacheFolder = Annotated[Path, typer.Option(help="A cache that `comix extract` made.")]
+Videos = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where the videos are: a dataset's TOML file, or the folder their ids begin in. "
+        "Default: where extract found them."
+    ),
+]
 BackboneName = Annotated[str, typer.Option(help="i3d, r3d_18, mc3_18, r2plus1d_18 or s3d.")]
 Weights = Annotated[
     str,

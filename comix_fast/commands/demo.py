@@ -1,4 +1,4 @@
-"""`comix demo`: two synthetic domains, the whole way, as the other commands would go it."""
+"""`comix demo`: two synthetic domains, the whole way to a report, as the other commands would go it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from typing import Any, TypeVar
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from comix_fast.commands import adapt, extract, retrieve
+from comix_fast.cache.whereabouts import Whereabouts
+from comix_fast.commands import adapt, extract, report, retrieve
 from comix_fast.commands.machine import choose_device
 from comix_fast.config import ViewPlan
 from comix_fast.console import Reporter
 from comix_fast.demo import CLASSES, make_domains
 from comix_fast.errors import ComixError
 from comix_fast.presets import RECOMMENDED, TEACHER_WEIGHT
+from comix_fast.report.gallery import Gallery
 from comix_fast.stages.retrieve import Retrieved
 from comix_fast.stages.runs import RunFolder
 from comix_fast.tables import accuracy_table, retrieval_tables
@@ -37,6 +39,8 @@ class Shown:
     cache: Path
     run: RunFolder
     retrieved: Retrieved
+    gallery: Gallery
+    report: report.Reported
     seconds: dict[str, float]
 
 
@@ -61,7 +65,9 @@ def run(out: Path, seed: int, seeds: int, using: extract.Engine, reporter: Repor
     dataset = extract.choose_dataset(toml, None, None, None, None, None, False, False)
     done = timed(
         "comix extract: every clip through the backbone, once",
-        lambda: extract.run(dataset, out / "cache", using, replace(VIEWS, seed=seed), reporter),
+        lambda: extract.run(
+            dataset, out / "cache", using, replace(VIEWS, seed=seed), reporter, named=Whereabouts(toml=toml)
+        ),
     )
     if done.failures:
         raise ComixError(
@@ -83,11 +89,22 @@ def run(out: Path, seed: int, seeds: int, using: extract.Engine, reporter: Repor
             reporter=reporter,
         ),
     )
-    retrieved = timed(
-        "comix retrieve: the target's nearest neighbours in the source",
-        lambda: retrieve.run(done.cache, adapted.root, "target", "source", None, None, None),
+    retrieved, gallery = timed(
+        "comix retrieve --html: the target's nearest neighbours in the source, and their gallery",
+        lambda: _retrieve(done.cache, adapted.root, reporter),
     )
-    return Shown(done.cache, adapted, retrieved, seconds)
+    reported = timed(
+        "comix report: a page about the run",
+        lambda: report.run([adapted.root], report.Options(), reporter),
+    )
+    return Shown(done.cache, adapted, retrieved, gallery, reported, seconds)
+
+
+def _retrieve(cache: Path, run: Path, reporter: Reporter) -> tuple[Retrieved, Gallery]:
+    page = retrieve.PageAsked()
+    footage = retrieve.find_footage(cache, page)
+    found = retrieve.run(cache, run, retrieve.Asked(), None)
+    return found, retrieve.show(found, cache, page, footage, reporter)
 
 
 def _draw(folder: Path, seed: int, reporter: Reporter) -> Path:
@@ -109,6 +126,8 @@ def to_json(shown: Shown) -> dict[str, Any]:
         "cache": str(shown.cache),
         "run": adapt.to_json([shown.run]),
         "retrieval": str(shown.retrieved.json),
+        "gallery": str(shown.gallery.path),
+        "report": str(shown.report.path),
         "seconds": shown.seconds,
     }
 
@@ -132,4 +151,6 @@ def closing(shown: Shown) -> RenderableType:
         Text(f"{times}; {sum(shown.seconds.values()):.0f} s in all"),
         Text(f"cache {shown.cache}, run {shown.run.root}"),
         Text("on your own videos: comix extract --source A --target B --out cache/ab"),
+        Text(f"gallery {shown.gallery.path}"),
+        Text(f"report {shown.report.path}"),
     )

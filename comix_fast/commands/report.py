@@ -19,14 +19,13 @@ from comix_fast.console import Reporter
 from comix_fast.errors import ComixError, RunError, first_few
 from comix_fast.printable import printable
 from comix_fast.report.gathering import MapAsked, PicturesAsked, ReportAsked, gather, read_run
-from comix_fast.report.page import render, write
+from comix_fast.report.page import render, require_page, write
 from comix_fast.report.report_page import report_page
 from comix_fast.stages.runs import RUN
 
 MOST_RUNS = 12
 """Columns that still stand side by side."""
 REPORT = "report.html"
-_SUFFIXES = (".html", ".htm")
 
 
 @dataclass(frozen=True)
@@ -107,8 +106,7 @@ def _require_sense(options: Options, out: Path) -> None:
         raise ComixError(
             f"there is no {options.videos}", hint="--videos takes a dataset's TOML file or the folder the ids begin in"
         )
-    if out.suffix.lower() not in _SUFFIXES or out.is_dir():
-        raise ComixError(f"--out {out} names no page", hint=f"it is to end in {_SUFFIXES[0]}")
+    require_page(out, "--out")
 
 
 def _asked(paths: Sequence[Path], options: Options) -> ReportAsked:

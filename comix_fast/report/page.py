@@ -15,10 +15,12 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from comix_fast.errors import ComixError
 from comix_fast.files import whole_file
 from comix_fast.version import __version__
 
 _PARTS = resources.files("comix_fast.report")
+SUFFIXES = (".html", ".htm")
 _BASE_STYLES, _BASE_SCRIPTS = ("base.css",), ("base.js",)
 
 
@@ -61,6 +63,15 @@ def render(page: Page) -> str:
             **(page.context or {}),
         )
     )
+
+
+def require_page(path: Path, option: str) -> None:
+    """Before minutes are spent on a page that can't be written, or would take the place of another file.
+
+    option: the one that named it. Raises ComixError.
+    """
+    if path.suffix.lower() not in SUFFIXES or path.is_dir():
+        raise ComixError(f"{option} {path} names no page", hint=f"it is to end in {SUFFIXES[0]}")
 
 
 def write(page: Page, out: Path) -> int:
