@@ -51,6 +51,10 @@ class Nothing:
 
     name, feature_dim, warning = "nothing", 4, ""
 
+    def recipe(self) -> dict[str, str]:
+        """As a cache wants to know it."""
+        return {"name": self.name, "weights_sha256": "", "precision": "fp32"}
+
     def __call__(self, clips: torch.Tensor) -> torch.Tensor:
         return torch.zeros(len(clips), self.feature_dim)
 
@@ -123,7 +127,7 @@ def _n_clips(backbone: Backbone, dataset: Dataset, views: ViewPlan) -> int:
 
 def _extract(backbone: Backbone | Nothing, dataset: Dataset, views: ViewPlan) -> Cost:
     decoder, clock = choose_decoder("pyav"), Clock()
-    recipe = ExtractRecipe({"name": backbone.name}, {"name": decoder.name, "version": decoder.version}, views)
+    recipe = ExtractRecipe(backbone.recipe(), {"name": decoder.name, "version": decoder.version}, views)
     with tempfile.TemporaryDirectory(prefix="comix-") as folder:
         begun = time.perf_counter()
         extract.run(recipe, dataset, backbone, decoder, Path(folder) / "cache", reporter=clock)  # type: ignore[arg-type]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 
 import pytest
 
+from benchmarks import extract as room
 from benchmarks.__main__ import ROOMS
 from benchmarks.measure import Ratio, paired
 from benchmarks.step import same_losses
+from comix_fast.config import ViewPlan
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -34,3 +37,9 @@ def test_both_ways_take_turns() -> None:
     calls: list[str] = []
     paired(lambda: calls.append("ours"), lambda: calls.append("plain"), rounds=2, warmup=1)
     assert calls == ["ours", "plain"] * 3
+
+
+def test_the_clock_of_an_extract_runs_on_what_extract_asks_for_today(tmp_path: Path) -> None:
+    cost = room._extract(room.Nothing(), room._drawn(tmp_path, 2, 72, (64, 48)), ViewPlan((), 1))
+    assert cost.n_clips == 4 * (16 + 16)
+    assert 0 < cost.features <= cost.whole
