@@ -249,9 +249,12 @@ def test_the_demo_goes_the_whole_way(comix: Callable[..., Ended], monkeypatch: p
     assert done.code == 0
     for text in ("target accuracy: source-only", "steps chosen without labels", "5-NN accuracy", "+ teacher"):
         assert text in done.out
+    assert done.out.splitlines()[-1] == "report shown/runs/demo/report.html"
+    assert "data:image/webp" in Path("shown/runs/demo/report.html").read_text(encoding="utf-8")
     again = json.loads(comix("demo", "--weights", "random", "--seeds", "2", "--out", "shown", "--json").out)
     assert again["run"]["seeds"] == [0, 1]
     assert again["run"]["transductive"] is True
+    assert Path(again["gallery"]).is_file()
     assert len(FeatureCache("shown/cache").extracted) == 12
 
 

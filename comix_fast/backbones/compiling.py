@@ -20,11 +20,11 @@ from comix_fast.backbones.network import VideoNetwork
 from comix_fast.backbones.precision import Precision
 from comix_fast.errors import ComixError
 
-COMPILE_SECONDS = MappingProxyType({"cpu": 60.0, "cuda": 90.0})
+COMPILE_SECONDS = MappingProxyType({"cpu": 60.0, "cuda": 28.0})
 SECONDS_SAVED = MappingProxyType(
-    {("cpu", "bf16"): 0.0, ("cpu", "fp32"): 0.004, ("cuda", "bf16"): 0.0008, ("cuda", "fp32"): 0.0008}
+    {("cpu", "bf16"): 0.0, ("cpu", "fp32"): 0.004, ("cuda", "bf16"): 0.0, ("cuda", "fp32"): 0.0}
 )
-"""Per clip of I3D. On CUDA both are estimates that nobody has measured: 300 clips a second before and 400 after."""
+"""Per clip of I3D."""
 
 _COMPILERS = MappingProxyType({"darwin": "clang++", "win32": "cl"})
 """What torch.compile calls where $CXX is not set; g++ elsewhere."""
@@ -36,7 +36,8 @@ def pays(n_clips: int, device: torch.device, precision: Precision) -> bool:
     Measured on two cores of a Xeon with AMX, two threads, batches of 8, torch 2.14. bf16: 52 to 84 s to compile, then
     67 clips a second instead of 70 (one thread: 40 instead of 37), so never. fp32: 44 s or more, then 16.7 instead of
     15.5, so from 15,000 clips. What a compiler can join (pooling, ReLU, copies) is little beside the convolutions,
-    which are the same oneDNN calls either way. CUDA, from 112,500 clips, is an estimate.
+    which are the same oneDNN calls either way. On an H100 with torch 2.11 it takes 18 to 28 s a shape, and the code it
+    makes is no faster (docs/gpu.md), so never.
     Ask it once for a whole cache: what it says becomes part of the recipe, so a rest of the clips must not be asked.
     """
     saved = SECONDS_SAVED.get((device.type, precision), 0.0)

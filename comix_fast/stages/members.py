@@ -219,7 +219,7 @@ def _objective(work: Work, begun: _Begun) -> Objective:
     def logits() -> Tensor:
         # Few objectives ask for them; one that goes on has what it made of them among what it remembers.
         if begun.objective:
-            return torch.zeros(1, head.n_classes, device=task.device)
+            return torch.zeros(1, head.n_classes)
         return predict_logits(warmstarted().to(task.device), task.road.seen().target, task.norms[1])
 
     head = warmstarted()

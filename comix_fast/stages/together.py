@@ -25,7 +25,7 @@ def train_together(members: Sequence[Member], of_heads: int | None = None, stop:
     torch threads a stack has, as many stacks training at the same time as there are threads for: two cores that work
     on two stacks wait for each other far less than two that share every small operation. A command's only head has
     all threads. The number of threads decides a float's last bits, so it hangs on nothing that an interruption
-    changes; who trains beside a head decides none.
+    changes; who trains beside a head decides none on a CPU. On CUDA a product of more heads may round otherwise.
     """
     if not members:
         return []

@@ -93,5 +93,5 @@ def test_it_pays_where_the_work_is_long_and_there_is_a_gain() -> None:
     assert not pays(10**9, CPU, "bf16") and not pays(10**9, torch.device("meta"), "fp32")
     assert not pays(14_000, CPU, "fp32") and pays(16_000, CPU, "fp32")
     cuda = torch.device("cuda")
-    assert not pays(100_000, cuda, "bf16") and pays(120_000, cuda, "bf16")
+    assert not pays(10**9, cuda, "bf16") and not pays(10**9, cuda, "fp32")
     assert {device for device, _ in SECONDS_SAVED} == set(COMPILE_SECONDS)

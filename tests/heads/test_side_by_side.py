@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from comix_fast.errors import ShapeError
-from comix_fast.heads import TemporalGraph
+from comix_fast.heads import TemporalGraph, temporal_graph
 
 TOLERANCE = {"fp32": 1e-6, "bf16": 1e-3}
 
@@ -46,8 +46,11 @@ def test_each_head_computes_what_it_does_alone(count: int, precision: str) -> No
     assert count == 1 or not torch.allclose(logits[0], logits[1], atol=1e-2)
 
 
+@pytest.mark.parametrize("all_at_once", [False, True], ids=["head by head", "as on CUDA"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_gradients_are_each_heads_own(precision: str) -> None:
+def test_gradients_are_each_heads_own(precision: str, all_at_once: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if all_at_once:
+        monkeypatch.setattr(temporal_graph, "_at_once", lambda x: (...,))
     heads = some_heads(3, precision)
     joined = TemporalGraph.side_by_side(heads).eval()
     x, masks, wanted = torch.randn(3, 4, 16, 9), some_masks(3, 16), torch.randn(3, 4, 3)
