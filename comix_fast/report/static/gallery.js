@@ -1,43 +1,14 @@
 // The page of the gallery: what the link says is what is shown; controls and keys change the link, nothing else.
 (() => {
-  const { el, fill, state, say, count, percent, values } = Comix;
+  const { el, fill, state, say, count, percent } = Comix;
   const { spaces, classes, domains, videos, queries } = Rows;
+  const { both, perPage, options } = Link;
   const at = (id) => document.getElementById(id);
-  const PER_PAGE = [25, 50, 100];
-  const ALL_BELOW = 200;
   const TYPING_MS = 120;
-  const both = values.before !== null;
 
-  // ── the link, read; what it may not say is taken for the default
-  const spaceIn = (name, otherwise) => Rows.numberOf.get(state.get(name)) ?? otherwise;
-  const numberIn = (name, names) => {
-    const found = names.indexOf(state.get(name));
-    return state.get(name) === "–" ? Rows.NONE : found < 0 ? null : found;
-  };
-  const oneOf = (name, allowed, otherwise) => (allowed.includes(state.get(name)) ? state.get(name) : otherwise);
-  const still = () => oneOf("motion", ["on", "off"], matchMedia("(prefers-reduced-motion: reduce)").matches ? "off" : "on") === "off";
-  const options = (id) => [...at(id).options].map((option) => option.value);
-
-  function wished() {
-    const view = both ? oneOf("view", ["before", "after", "both"], "after") : "after";
-    const [before, after] = [both ? spaceIn("before", values.before) : null, spaceIn("after", values.after)];
-    return {
-      view, before, after, space: view === "before" ? before : after,
-      show: oneOf("show", options("show"), ""), sort: oneOf("sort", options("sort"), ""), down: state.get("order") === "down",
-      class: numberIn("class", classes), near: numberIn("near", classes),
-      domain: numberIn("domain", domains), nearDomain: numberIn("near-domain", domains), text: state.get("text"),
-    };
-  }
-
-  // ── what is on the page now
+  // ── what is on the page now: the rows that pass, those of the page, and the one last gone to
   let [shown, rows, first, last] = ["", [], 0, 0];
   let current = null;
-
-  function perPage() {
-    if (state.get("per") === "all" && queries.length < ALL_BELOW) return queries.length;
-    const asked = Number(state.get("per"));
-    return PER_PAGE.includes(asked) ? asked : PER_PAGE[0];
-  }
 
   function rowElement(row, wish) {
     const details = el("button", { type: "button", class: "quiet open", "aria-label": `Details of ${videos.ids[queries[row]]}`, click: () => open(row) }, "Details");
@@ -53,12 +24,15 @@
   }
 
   function tallied(wish) {
-    const accuracy = (space) => Rows.accuracy(space, rows);
-    const says = (space) => `${percent(accuracy(space))} %`;
     const text = `${count(rows.length)} of ${count(queries.length)} queries`;
-    if (accuracy(wish.after) === null) return text;
-    if (wish.view === "both") return `${text}; k-NN accuracy ${says(wish.before)} before, ${says(wish.after)} after`;
-    return `${text}; k-NN accuracy ${says(wish.space)}`;
+    const [then, now] = [wish.before, wish.after].map((space) => (space === null ? null : Rows.accuracy(space, rows)));
+    const here = wish.view === "before" ? then : now;
+    if (!here) return text;
+    // What counts in one space need not in another: votes hang on which neighbours have a label.
+    const of = here.counted < rows.length ? ` of ${count(here.counted)} with a label` : "";
+    const says = (one) => (one ? `${percent(one.share)} %` : "–");
+    if (wish.view === "both") return `${text}; k-NN accuracy${of}: ${says(then)} before, ${says(now)} after`;
+    return `${text}; k-NN accuracy${of}: ${says(here)}`;
   }
 
   function described(wish) {
@@ -74,28 +48,45 @@
     return named.filter(Boolean).join(" · ");
   }
 
-  function showRows() {
-    const wish = wished();
-    const key = JSON.stringify([wish, state.get("page"), perPage(), still()]);
-    if (key === shown) return;
-    shown = key;
-    rows = Rows.select(wish);
-    const [size, pages] = [perPage(), Math.max(1, Math.ceil(rows.length / perPage()))];
-    const page = Math.min(pages, Math.max(1, Math.trunc(Number(state.get("page"))) || 1));
-    [first, last] = [(page - 1) * size, Math.min(page * size, rows.length)];
+  /** Replaces the rows and leaves the row that is looked at where it was in the window. */
+  function replaceRows(wish) {
+    const anchor = anchorRow();
+    const top = anchor?.getBoundingClientRect().top;
     const focused = document.activeElement?.closest?.(".row")?.dataset.row;
     fill(at("rows"), rows.slice(first, last).map((row) => rowElement(row, wish)));
     if (!rows.length) at("rows").append(el("li", { class: "note" }, "No query passes these filters."));
     Cards.forget();
     Cards.reachable(at("rows"));
     settle(current);
-    if (focused !== undefined) (elementOf(Number(focused)) ?? at("rows")).focus({ preventScroll: true });
+    if (focused !== undefined) (elementOf(Number(focused)) ?? at("rows").querySelector(".row"))?.focus({ preventScroll: true });
+    const kept = anchor && elementOf(Number(anchor.dataset.row));
+    if (kept) scrollBy({ top: kept.getBoundingClientRect().top - top, behavior: "instant" });
+  }
+  function anchorRow() {
+    const below = at("bar").getBoundingClientRect().bottom;
+    const seen = [...at("rows").querySelectorAll(".row")].filter((one) => one.getBoundingClientRect().bottom > below);
+    const focused = document.activeElement?.closest?.(".row");
+    // At the top of the page nothing is held: new rows are read from the first.
+    return scrollY === 0 ? null : focused && seen.includes(focused) ? focused : seen[0];
+  }
+
+  function showRows() {
+    const wish = Link.wished();
+    const key = JSON.stringify([wish, state.get("page"), perPage(), Link.still()]);
+    if (key === shown) return;
+    shown = key;
+    rows = Rows.select(wish);
+    const size = perPage();
+    const pages = Math.max(1, Math.ceil(rows.length / size));
+    const page = Link.page(pages);
+    [first, last] = [(page - 1) * size, Math.min(page * size, rows.length)];
+    replaceRows(wish);
     at("where").textContent = `Page ${count(page)} of ${count(pages)}`;
     at("previous").disabled = page === 1;
     at("next").disabled = page === pages;
     at("tally").textContent = tallied(wish);
     at("described").textContent = described(wish);
-    if (tab() === "rows") say(at("tally").textContent);
+    if (Link.tab() === "rows") say(at("tally").textContent);
   }
 
   // ── one row at a time is a stop of the tab key
@@ -111,13 +102,8 @@
     elementOf(row)?.focus({ preventScroll: true });
     elementOf(row)?.scrollIntoView({ block: "nearest" });
   }
-  at("rows").addEventListener("focusin", (event) => {
-    const row = event.target.closest(".row");
-    if (row?.dataset.row) { current = Number(row.dataset.row); settle(current); }
-  });
-
   function step(by) {
-    if (at("detail").open) { stepDetail(by); return; }
+    if (Detail.dialog.open) { Detail.step(rows, by); return; }
     const place = current === null ? -1 : rows.indexOf(current, first);
     const next = place < first || place >= last ? first : place + by;
     if (next < 0 || next >= rows.length) return;
@@ -128,61 +114,30 @@
     state.set({ page: String(Math.floor(first / perPage()) + 1 + by) });
     at("rows").scrollIntoView({ block: "start" });
   }
-
-  // ── a query's detail
-  const open = (row) => { current = row; state.set({ open: videos.ids[queries[row]] }); };
-  const opened = () => Rows.rowOf.get(state.get("open"));
-  function stepDetail(by) {
-    const next = rows.indexOf(opened()) + by;
-    if (next >= 0 && next < rows.length) open(rows[next]);
+  function open(row) {
+    current = row;
+    Detail.open(row);
   }
-  let detailed = "";
-  function showDetail() {
-    const dialog = at("detail");
-    const row = opened();
-    const key = row === undefined ? "" : `${row} ${still()}`;
-    if (key === detailed) return;
-    detailed = key;
-    if (row === undefined) { if (dialog.open) dialog.close(); fill(dialog); return; }
-    const place = rows.indexOf(row);
-    const button = (words, by) => el(
-      "button", { type: "button", disabled: place < 0 || place + by < 0 || place + by >= rows.length, click: () => stepDetail(by) }, words);
-    fill(
-      dialog,
-      el("header", { class: "controls always" }, el("h2", { id: "detail-title" }, el("bdi", {}, videos.ids[queries[row]])),
-        button("Previous", -1), button("Next", 1), el("button", { type: "button", click: () => dialog.close() }, "Close")),
-      Cards.asked(queries[row]),
-      ...spaces.map((space, number) => el("section", {}, Cards.strip(number, row, { title: space.name }), el("p", { class: "soft small" }, space.label))),
-    );
-    if (!dialog.open) dialog.showModal();
-    Cards.reachable(dialog);
-    dialog.scrollTop = 0;
-  }
-  at("detail").addEventListener("close", () => {
-    state.set({ open: "" });
-    if (current !== null) goTo(current);
-  });
 
   // ── tabs
-  const tab = () => (Mixes.any ? oneOf("tab", ["rows", "mixes"], "rows") : "rows");
   let drawsShown = "";
   function showTab() {
+    const tab = Link.tab();
     for (const name of ["rows", "mixes"]) {
-      const here = tab() === name;
-      at(`tab-${name}`).setAttribute("aria-selected", String(here));
-      at(`tab-${name}`).setAttribute("tabindex", here ? "0" : "-1");
-      at(`view-${name}`).hidden = !here;
+      at(`tab-${name}`).setAttribute("aria-selected", String(tab === name));
+      at(`tab-${name}`).setAttribute("tabindex", tab === name ? "0" : "-1");
+      at(`view-${name}`).hidden = tab !== name;
     }
-    const key = JSON.stringify([tab(), state.get("mixes"), state.get("mixes-domain"), still()]);
-    if (tab() !== "mixes" || key === drawsShown) return;
+    const key = JSON.stringify([tab, state.get("mixes"), state.get("mixes-domain"), Link.still()]);
+    if (tab !== "mixes" || key === drawsShown) return;
     drawsShown = key;
     say(Mixes.show());
     Cards.forget();
   }
 
   function showControls() {
-    const wish = wished();
-    for (const button of at("spaces").querySelectorAll("[data-view]")) {
+    const wish = Link.wished();
+    for (const button of at("views").querySelectorAll("[data-view]")) {
       button.setAttribute("aria-pressed", String(button.dataset.view === wish.view));
     }
     const kept = (id, value) => { if (at(id).value !== value) at(id).value = value; };
@@ -197,27 +152,46 @@
     }
     kept("show", wish.show);
     kept("sort", wish.sort);
-    kept("per", perPage() === queries.length && state.get("per") === "all" ? "all" : String(perPage()));
+    kept("per", Link.size());
     at("order").setAttribute("aria-pressed", String(wish.down));
-    at("motion").setAttribute("aria-pressed", String(still()));
-    Cards.stop(still());
+    at("motion").setAttribute("aria-pressed", String(Link.still()));
+    Cards.stop(Link.still());
   }
 
   function show() {
     showControls();
     showRows();
     showTab();
-    showDetail();
+    Detail.show(rows);
   }
 
   // ── controls
-  const choices = (id, names) => fill(at(id), names.map(([value, words]) => el("option", { value }, words)));
-  const classChoices = [["", "any"], ...classes.map((name) => [name, name]), ...(videos.labels.includes(Rows.NONE) ? [["–", "no label"]] : [])];
-  const used = (numbers) => [...new Set(numbers)].map((number) => [domains[number], domains[number]]);
-  const asking = used(queries.map((video) => videos.domains[video]));
-  const answering = used(spaces.flatMap((space) => space.neighbours).map((video) => videos.domains[video]));
-  const chooses = (id, name) => at(id).addEventListener("change", () => state.set({ [name]: at(id).value, page: "" }));
+  function fillChoices() {
+    const choices = (id, names) => fill(at(id), names.map(([value, words]) => el("option", { value }, words)));
+    const same = (names) => names.map((name) => [name, name]);
+    const used = (numbers) => [...new Set(numbers)].map((number) => domains[number]);
+    const unlabelled = videos.labels.includes(Rows.NONE) ? [[Link.NO_LABEL, "no label"]] : [];
+    const asking = used(queries.map((video) => videos.domains[video]));
+    const answering = used(spaces.flatMap((space) => space.neighbours).map((video) => videos.domains[video]));
+    for (const id of ["before", "after"]) choices(id, same(spaces.map((space) => space.name)));
+    for (const id of ["class", "near"]) choices(id, [["", "any"], ...same(classes), ...unlabelled]);
+    choices("domain", [["", "any"], ...same(asking)]);
+    choices("near-domain", [["", "any"], ...same(answering)]);
+    choices("mix-domain", [["", "any"], ...same(Mixes.domains)]);
+    choices("per", same(Link.sizes));
+    at("domain-label").hidden = asking.length < 2;
+    at("near-domain-label").hidden = answering.length < 2;
+  }
 
+  function hideWhatIsNotThere() {
+    at("views").hidden = !both;
+    for (const label of document.querySelectorAll(".compared")) label.hidden = !both;
+    if (!both) for (const value of ["newly-right", "newly-wrong", "change"]) document.querySelector(`option[value="${value}"]`).remove();
+    at("motion").hidden = !Cards.moves;
+    at("tabs").hidden = !Mixes.any;
+  }
+
+  const chooses = (id, name) => at(id).addEventListener("change", () => state.set({ [name]: at(id).value, page: "" }));
   function types(id, name) {
     let timer = 0;
     at(id).addEventListener("input", () => {
@@ -225,41 +199,8 @@
       timer = setTimeout(() => state.set({ [name]: at(id).value, page: "" }), TYPING_MS);
     });
   }
-
-  function prepare() {
-    for (const id of ["before", "after"]) choices(id, spaces.map((space) => [space.name, space.name]));
-    choices("class", classChoices);
-    choices("near", classChoices);
-    choices("domain", [["", "any"], ...asking]);
-    choices("near-domain", [["", "any"], ...answering]);
-    choices("mix-domain", [["", "any"], ...Mixes.domains.map((name) => [name, name])]);
-    choices("per", [...PER_PAGE.map(String), ...(queries.length < ALL_BELOW ? ["all"] : [])].map((value) => [value, value]));
-    at("domain-label").hidden = asking.length < 2;
-    at("near-domain-label").hidden = answering.length < 2;
-    at("spaces").hidden = !both;
-    if (!both) for (const value of ["newly-right", "newly-wrong", "change"]) document.querySelector(`option[value="${value}"]`).remove();
-    at("motion").hidden = !Cards.moves;
-    at("tabs").hidden = !Mixes.any;
-    for (const id of ["before", "after", "show", "class", "near", "domain", "near-domain", "sort", "per"]) chooses(id, id);
-    chooses("mix-domain", "mixes-domain");
-    types("text", "text");
-    types("mix-text", "mixes");
-    for (const button of at("spaces").querySelectorAll("[data-view]")) {
-      button.addEventListener("click", () => state.set({ view: button.dataset.view === "after" ? "" : button.dataset.view }));
-    }
-    for (const name of ["rows", "mixes"]) at(`tab-${name}`).addEventListener("click", () => state.set({ tab: name === "rows" ? "" : name }));
-    at("tabs").addEventListener("keydown", otherTab);
-    at("order").addEventListener("click", () => state.set({ order: wished().down ? "" : "down", page: "" }));
-    at("reset").addEventListener("click", clear);
-    at("previous").addEventListener("click", () => turn(-1));
-    at("next").addEventListener("click", () => turn(1));
-    at("motion").addEventListener("click", toggleMotion);
-    at("keys-button").addEventListener("click", () => at("keys").showModal());
-    let resized = 0;
-    addEventListener("resize", () => { cancelAnimationFrame(resized); resized = requestAnimationFrame(() => Cards.reachable(document)); });
-  }
-
-  const toggleMotion = () => state.set({ motion: still() ? "on" : "off" });
+  const clicks = (id, does) => at(id).addEventListener("click", does);
+  const toggleMotion = () => state.set({ motion: Link.still() ? "on" : "off" });
   function clear() {
     at("text").value = "";
     state.set(Object.fromEntries(["text", "show", "class", "near", "domain", "near-domain", "page"].map((name) => [name, ""])));
@@ -267,43 +208,54 @@
   function otherTab(event) {
     if (!["ArrowLeft", "ArrowRight"].includes(event.key)) return;
     event.preventDefault();
-    state.set({ tab: tab() === "rows" ? "mixes" : "" });
-    at(`tab-${tab()}`).focus();
+    state.set({ tab: Link.tab() === "rows" ? "mixes" : "" });
+    at(`tab-${Link.tab()}`).focus();
   }
 
-  // ── keys
-  const search = () => { at(tab() === "rows" ? "text" : "mix-text").select(); };
-  const keys = {
-    j: () => step(1),
-    k: () => step(-1),
-    b: () => both && state.set({ view: wished().view === "before" ? "" : "before" }),
-    c: () => both && state.set({ view: wished().view === "both" ? "" : "both" }),
-    w: () => state.set({ show: wished().show === "wrong" ? "" : "wrong", page: "" }),
-    m: () => Cards.moves && toggleMotion(),
-    "/": search,
-    "?": () => at("keys").showModal(),
-  };
-  const inRow = {
-    ArrowDown: () => step(1),
-    ArrowUp: () => step(-1),
-    ArrowRight: (row) => row.querySelectorAll(".neighbours").forEach((list) => list.scrollBy({ left: 160 })),
-    ArrowLeft: (row) => row.querySelectorAll(".neighbours").forEach((list) => list.scrollBy({ left: -160 })),
-    Enter: (row) => open(Number(row.dataset.row)),
-  };
-  document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || at("keys").open) return;
-    if (event.target.matches("input, select, textarea")) {
-      if (event.key === "Escape") event.target.blur();
-      return;
+  function listen() {
+    for (const id of ["before", "after", "show", "class", "near", "domain", "near-domain", "sort", "per"]) chooses(id, id);
+    chooses("mix-domain", "mixes-domain");
+    types("text", "text");
+    types("mix-text", "mixes");
+    for (const button of at("views").querySelectorAll("[data-view]")) {
+      button.addEventListener("click", () => state.set({ view: button.dataset.view === "after" ? "" : button.dataset.view }));
     }
-    const row = event.target.matches(".row[data-row]") ? event.target : null;
-    const does = (row && inRow[event.key]) || (at("detail").open && !["j", "k", "m"].includes(event.key) ? null : keys[event.key]);
-    if (!does) return;
-    event.preventDefault();
-    does(row);
-  });
+    for (const name of ["rows", "mixes"]) clicks(`tab-${name}`, () => state.set({ tab: name === "rows" ? "" : name }));
+    at("tabs").addEventListener("keydown", otherTab);
+    clicks("order", () => state.set({ order: Link.wished().down ? "" : "down", page: "" }));
+    clicks("reset", clear);
+    clicks("previous", () => turn(-1));
+    clicks("next", () => turn(1));
+    clicks("motion", toggleMotion);
+    clicks("keys-button", () => at("keys").showModal());
+    at("rows").addEventListener("focusin", (event) => {
+      const row = event.target.closest(".row");
+      if (row?.dataset.row) { current = Number(row.dataset.row); settle(current); }
+    });
+    at("rows").addEventListener("click", (event) => {
+      if (event.target.closest(".picture")) open(Number(event.target.closest(".row").dataset.row));
+    });
+    Detail.dialog.addEventListener("close", () => {
+      state.set({ open: "" });
+      if (current !== null) goTo(current);
+    });
+    let resized = 0;
+    addEventListener("resize", () => { cancelAnimationFrame(resized); resized = requestAnimationFrame(() => Cards.reachable(document)); });
+    Keys.listen({ toggleMotion, step });
+  }
 
-  prepare();
+  /** On a narrow screen the filters wait behind one line, so that rows are seen at once. */
+  function fold() {
+    const narrow = matchMedia("(max-width: 40rem)");
+    const folded = () => { at("filters").open = !narrow.matches; };
+    narrow.addEventListener("change", folded);
+    folded();
+  }
+
+  fillChoices();
+  hideWhatIsNotThere();
+  listen();
+  fold();
   state.onChange(show);
   show();
 })();

@@ -39,16 +39,17 @@ const Cards = (() => {
   );
   window.addEventListener("beforeprint", () => { for (const box of [...waiting.keys()]) reveal(box); });
 
-  /** A box of fixed size that gets its picture when it is seen; null without a source. */
+  /** A box of fixed size that gets its picture when it is seen; it says so where there is none. */
   function box(source, text, loops) {
-    if (!source) return null;
+    if (!source) return el("div", { class: "picture" }, el("span", { class: "nothing" }, "no picture"));
     const frame = el("div", { class: "picture" });
     waiting.set(frame, () => shown(source, text, loops));
     watch.observe(frame);
     return frame;
   }
 
-  const pictureOf = (video) => box(sources[video], described(video), moving);
+  /** Null on a page without pictures. */
+  const pictureOf = (video) => (sources.length ? box(sources[video], described(video), moving) : null);
 
   /** Forgets boxes that are no longer on the page. */
   function forget() {
@@ -84,8 +85,12 @@ const Cards = (() => {
     return el(
       "li", { class: `card ${verdict || "unknown"}` },
       pictureOf(video),
-      el("span", { class: "rank" }, `${rank + 1}`, isNew ? el("span", { class: "new" }, " new") : null),
-      el("span", { class: "scored" }, mark(verdict), el("span", { class: "similarity" }, Rows.similarity(kept))),
+      el(
+        "span", { class: "scored" },
+        el("span", { class: "rank" }, `${rank + 1}`, isNew ? el("span", { class: "new" }, " new") : null),
+        el("span", { class: "similarity" }, el("span", { class: "unseen" }, "similarity "), Rows.similarity(kept)),
+      ),
+      mark(verdict),
       ...words(video),
     );
   }
@@ -107,7 +112,7 @@ const Cards = (() => {
     const sign = ["≤ ", "", "≥ "][bound[row] + 1];
     return el(
       "span", { class: "soft small" },
-      `${right[row]} of ${labelled[row]} of its class, margin ${sign}${Comix.signed(margin[row], 3)}`,
+      `${right[row]} of ${labelled[row]} of its class, margin ${sign}${Comix.signed(margin[row], 2)}`,
     );
   }
 

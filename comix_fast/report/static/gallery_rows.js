@@ -27,8 +27,8 @@ const Rows = (() => {
   }
 
   const voteOf = (space, row) => spaces[space].votes[row];
-  /** Whether the vote has the query's class; null for a query without a label. */
-  const voteRight = (space, row) => (own[row] === NONE ? null : voteOf(space, row) === own[row]);
+  /** Whether the vote has the query's class; null for a query without a label, or where no neighbour has one. */
+  const voteRight = (space, row) => (own[row] === NONE || voteOf(space, row) === NONE ? null : voteOf(space, row) === own[row]);
 
   // ── per space and row: how many neighbours are right, and by how much right ones are nearer than wrong ones
   const measured = [];
@@ -69,7 +69,7 @@ const Rows = (() => {
   function turned(before, after, row) {
     if (before === null || own[row] === NONE) return "";
     const [then, now] = [voteRight(before, row), voteRight(after, row)];
-    return then === now ? "" : now ? "newly-right" : "newly-wrong";
+    return then === now || then === null || now === null ? "" : now ? "newly-right" : "newly-wrong";
   }
 
   function several(space, row) {
@@ -139,11 +139,10 @@ const Rows = (() => {
     });
   }
 
-  /** The share of labelled rows whose vote is right; null where none has a label or nothing can vote. */
+  /** {share, counted}: of the rows that can be right or wrong, how many are right; null where there are none. */
   function accuracy(space, rows) {
-    if (!spaces[space].scores.length) return null;
-    const counted = rows.filter((row) => own[row] !== NONE);
-    return counted.length ? counted.filter((row) => voteRight(space, row)).length / counted.length : null;
+    const counted = rows.filter((row) => voteRight(space, row) !== null);
+    return counted.length ? { share: counted.filter((row) => voteRight(space, row)).length / counted.length, counted: counted.length } : null;
   }
 
   return {
