@@ -9,6 +9,7 @@ from typing import Any
 from comix_fast.console import Reporter
 from comix_fast.errors import ComixError
 from comix_fast.report.gathering.embedding_map import MapAsked, MapMade, Maps
+from comix_fast.report.gathering.over_first import over_first
 from comix_fast.report.gathering.pictured import NONE, PicturesAsked, add_pictures
 from comix_fast.report.gathering.readings import Reading
 from comix_fast.report.gathering.recipe_rows import differences
@@ -41,6 +42,8 @@ def gather(readings: Sequence[Reading], asked: ReportAsked, size: Size, reporter
     Raises ComixError if a cache, a seed or a folder of videos was named and is of no use to any of the runs.
     """
     runs = [run_values(reading, name) for reading, name in zip(readings, _names(readings), strict=True)]
+    for run, over in zip(runs, over_first(readings), strict=True):
+        run["over_first"] = over
     notes: list[str] = []
     maps: list[MapMade] = []
     if asked.maps is None:

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { el, fill, percent, count } = Comix;
+  const { el, fill, percent, count, signed } = Comix;
   const { values } = Comix;
   const { runs } = values;
   const GROUPS = { method: "Method", head: "Head", schedule: "Schedule", features: "Features", selection: "Choosing the step" };
@@ -101,26 +101,38 @@
     const cells = known.flatMap((run) => run.rows.flatMap((row) => Object.values(row.choices))).filter((cell) => cell.mean !== null);
     const all = cells.flatMap((cell) => [...(cell.values ?? []), cell.mean - (cell.half_width ?? 0), cell.mean + (cell.half_width ?? 0)]);
     const { low, high } = Charts.range(all.map((value) => Math.min(1, Math.max(0, value))), true);
+    const phased = known.some((run) => run.rows.some((row) => over(run, row)));
+    const beside = runs.some((run) => run.over_first);
     const rows = known.flatMap((run) => run.rows.map((row) => {
       // A head trained on target labels has no steps to choose from: its folds are read at the end.
       const chosen = ["last", "selected", "oracle"].map((name) =>
         (row.phase === "supervised" && name !== "last" ? "" : Parts.interval(row.choices[name])));
       const name = Parts.several ? [el("span", { class: "soft" }, `${run.name}: `), row.name] : row.name;
-      return [name, ...chosen, over(run, row), Charts.strip(row.choices.last, low, high)];
+      const gains = [...(phased ? [over(run, row)] : []), ...(beside ? [overFirst(run, row)] : [])];
+      return [name, ...chosen, ...gains, Charts.strip(row.choices.last, low, high)];
     }));
-    const columns = ["", ...Object.values(Parts.CHOICES), "last over source-only", `last, ${percent(low, 0)} – ${percent(high, 0)} %`];
+    const titles = [...(phased ? [`last over ${Parts.several ? "its own " : ""}source-only`] : []), ...(beside ? [`last over ${runs[0].name} [95 %]`] : [])];
+    const columns = ["", ...Object.values(Parts.CHOICES), ...titles, `last, ${percent(low, 0)} – ${percent(high, 0)} %`];
     const alike = known.every((run) => run.seeds.length === known[0].seeds.length);
     const seeds = alike ? Parts.over(known[0].seeds)
       : `mean ± 95 % over seeds (${known.map((run) => `${run.name}: ${run.seeds.length}`).join(", ")})`;
     const caption = `Target accuracy in %, ${seeds}. Dots are seeds, the stroke is their mean.`;
+    const interval = beside ? el("p", { class: "soft small" }, `Over ${runs[0].name}: in points, with the 95 % interval of a paired `
+      + "bootstrap over videos and seeds; where it holds 0, the two may well be equally good.") : null;
     fill(body("accuracy"), Parts.wide("Accuracy", Parts.table(caption, columns, rows, { class: "accuracy" })),
-      distinct(chosenBy), Parts.details("Each seed", () => el("div", {}, ...known.map(perSeed))));
+      interval, distinct(chosenBy), Parts.details("Each seed", () => el("div", {}, ...known.map(perSeed))));
   }
   /** A row's points over its run's source-only, both at their last step. */
   function over(run, row) {
     const first = run.rows.find((one) => one.phase === "warmstart");
     if (!first || first === row || row.choices.last.mean === null || first.choices.last.mean === null) return "";
     return Parts.points(row.choices.last.mean - first.choices.last.mean);
+  }
+  /** A run's result over that of the first run; in the row of its last phase, whose heads are its result. */
+  function overFirst(run, row) {
+    if (!run.over_first || row !== run.rows.at(-1)) return "";
+    const { points, low, high } = run.over_first;
+    return `${signed(points)} [${signed(low)}, ${signed(high)}]`;
   }
   const chosenBy = (run) => (run.n_labelled && run.rows.length ? el("p", { class: "soft small" },
     `Chosen without labels: ${run.selection}. The oracle looks at the target's labels, which who adapts does not have.`) : null);
