@@ -35,7 +35,8 @@ from comix_fast.version import __version__
 
 INTERRUPTED = 130
 NOTHING_KEPT = (
-    "predict", "export", "import", "weights", "retrieve", "report", "cache compact", "cache export", "cache verify",
+    "predict", "export", "import", "weights", "retrieve", "report",
+    "cache show", "cache compact", "cache export", "cache verify",
 )  # fmt: skip
 """Commands that begin anew when they are given again."""
 OUT_OF_TIME = 75

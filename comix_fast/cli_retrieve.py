@@ -52,9 +52,13 @@ def retrieve(
 
     asked = command.Asked(query, gallery, k, seed, index, index_search)
     wanted = command.PageAsked(page, videos, max_size, pictures, mix_examples)
-    if not html and (page is not None or videos is not None):
-        raise ComixError("--page and --videos are for the page that --html makes", hint="add --html")
-    footage = command.find_footage(from_cache, wanted) if html else None
+    if not html and wanted != command.PageAsked():
+        raise ComixError(
+            "--page, --videos, --max-size, --no-pictures and --mix-examples are for the page that --html makes",
+            hint="add --html",
+        )
+    out = command.json_path(from_cache, run, asked, out)
+    footage = command.find_footage(from_cache, wanted, out) if html else None
     done = command.run(from_cache, run, asked, out)
     shown = command.show(done, from_cache, wanted, footage, Terminal(quiet)) if html else None
     print_answer(command.to_json(done, shown), as_json, command.closing(done, examples, shown))

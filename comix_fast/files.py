@@ -38,6 +38,14 @@ def whole_file(path: Path, tag: str = "") -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def require_writable(path: Path) -> None:
+    """Raises OSError unless a file can be made beside `path`, as whole_file will; leaves none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PARTIAL, dir=path.parent)
+    os.close(descriptor)
+    Path(name).unlink()
+
+
 def write_whole(path: Path, *pieces: bytes | memoryview, tag: str = "") -> None:
     """Writes a file of these pieces, whole or not at all. tag: as for whole_file. Raises OSError."""
     with whole_file(path, tag) as partial, partial.open("wb", buffering=0) as file:

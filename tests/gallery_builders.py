@@ -65,7 +65,7 @@ def _result(
         for of_class in classes:
             row = int(rng.integers(len(items) // n_classes)) * n_classes + int(of_class)
             while row in chosen:
-                row = (row + n_classes) % len(items)
+                row = (row + 1) % len(items)
             chosen.append(row)
         near = []
         for row, one in zip(chosen, similarity, strict=True):

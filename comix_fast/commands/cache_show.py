@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile, PngInfo
 from rich.console import RenderableType
 from rich.text import Text
 
@@ -19,6 +21,8 @@ from comix_fast.pictures.sheet_frames import read_sheet
 from comix_fast.pictures.sheet_page import CELL_HEIGHT, CELL_WIDTH, draw_sheet
 from comix_fast.printable import printable
 
+_OF = "comix-video"
+"""The entry of a PNG file that says whose sheet it is."""
 LONGEST_NAME = 200
 """Bytes of a file's name before its suffix: file systems take 255, and a file under way has a longer one."""
 
@@ -41,8 +45,17 @@ def safe_name(video: str) -> str:
     return f"{name or 'video'}.png"
 
 
+def _shows(path: Path, video: str) -> bool:
+    """Whether a file is a former sheet of this video."""
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            return isinstance(image, PngImageFile) and image.info.get(_OF) == video
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
+
+
 def run(folder: Path, typed: str, videos: Path | None, out: Path | None, speed: int) -> Written:
-    """Draws the sheet and writes it whole, over a former one.
+    """Draws the sheet and writes it whole, over a former one of this video.
 
     out: where; None: in the current folder, named after the video. Raises ComixError if the video is not in the cache,
     its file can't be found or read, or `out` is no name for a PNG file.
@@ -51,6 +64,9 @@ def run(folder: Path, typed: str, videos: Path | None, out: Path | None, speed: 
         raise ComixError(f"--out {out} is not the name of a PNG file", hint="give --out NAME.png")
     cache = FeatureCache(folder)
     video = match_video(cache, typed)
+    path = Path(safe_name(video)) if out is None else out
+    if out is None and path.exists() and not _shows(path, video):
+        raise ComixError(f"{path} is there and is no sheet of {printable(video)}", hint="give --out NAME.png")
     sheet = plan_sheet(cache, video, speed)
     footage = Footage.of(cache, videos)
     try:
@@ -60,9 +76,10 @@ def run(folder: Path, typed: str, videos: Path | None, out: Path | None, speed: 
             f"{printable(video)} can't be shown: {error.message}", [one for one in (footage.why, footage.reason) if one]
         ) from error
     image = draw_sheet(sheet, shown)
-    path = Path(safe_name(video)) if out is None else out
+    words = PngInfo()
+    words.add_itxt(_OF, video)
     with whole_file(path) as partial, partial.open("wb") as file:
-        image.save(file, "PNG")
+        image.save(file, "PNG", pnginfo=words)
     return Written(path, sheet, *image.size)
 
 

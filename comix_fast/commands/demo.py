@@ -101,9 +101,10 @@ def run(out: Path, seed: int, seeds: int, using: extract.Engine, reporter: Repor
 
 
 def _retrieve(cache: Path, run: Path, reporter: Reporter) -> tuple[Retrieved, Gallery]:
-    page = retrieve.PageAsked()
-    footage = retrieve.find_footage(cache, page)
-    found = retrieve.run(cache, run, retrieve.Asked(), None)
+    asked, page = retrieve.Asked(), retrieve.PageAsked()
+    out = retrieve.json_path(cache, run, asked, None)
+    footage = retrieve.find_footage(cache, page, out)
+    found = retrieve.run(cache, run, asked, out)
     return found, retrieve.show(found, cache, page, footage, reporter)
 
 

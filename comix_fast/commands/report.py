@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import shlex
@@ -19,8 +18,8 @@ from comix_fast.console import Reporter
 from comix_fast.errors import ComixError, RunError, first_few
 from comix_fast.printable import printable
 from comix_fast.report.gathering import MapAsked, PicturesAsked, ReportAsked, gather, read_run
-from comix_fast.report.page import render, require_page, write
-from comix_fast.report.report_page import report_page
+from comix_fast.report.page import page_bytes, render, require_page, require_replaceable, write
+from comix_fast.report.report_page import TEMPLATE, report_page
 from comix_fast.stages.runs import RUN
 
 MOST_RUNS = 12
@@ -61,8 +60,8 @@ def run(paths: Sequence[Path], options: Options, reporter: Reporter) -> Reported
     """
     named = named_runs(paths)
     out = options.out or default_out(named)
-    _require_sense(options, out)
     readings = [read_run(path) for path in named]
+    _require_sense(options, out)
     asked = _asked(paths, options)
     values = gather(readings, asked, lambda values: len(render(report_page(values)).encode()), reporter)
     n_bytes = write(report_page(values), out)
@@ -100,13 +99,16 @@ def default_out(runs: Sequence[Path]) -> Path:
 
 
 def _require_sense(options: Options, out: Path) -> None:
-    """Before minutes are spent on a page that can't be written, would take the place of a run's file, or lacks what
+    """Before minutes are spent on a page that can't be written, would take the place of another file, or lacks what
     was asked for."""
     if options.videos is not None and not options.videos.exists():
         raise ComixError(
             f"there is no {options.videos}", hint="--videos takes a dataset's TOML file or the folder the ids begin in"
         )
-    require_page(out, "--out")
+    if options.out is None:
+        require_replaceable(out, TEMPLATE, "--out")
+    else:
+        require_page(out, "--out")
 
 
 def _asked(paths: Sequence[Path], options: Options) -> ReportAsked:
@@ -117,7 +119,7 @@ def _asked(paths: Sequence[Path], options: Options) -> ReportAsked:
         on=datetime.now(UTC).date().isoformat(),
         maps=maps,
         pictures=PicturesAsked(options.videos, options.pictures, threads),
-        cap=math.floor(options.max_size * 1e6),
+        cap=page_bytes(options.max_size),
     )
 
 

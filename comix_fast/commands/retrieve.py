@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,11 @@ from rich.text import Text
 from comix_fast.cache import FeatureCache
 from comix_fast.cache.stored_json import read_json
 from comix_fast.console import Reporter
+from comix_fast.errors import ComixError
 from comix_fast.pictures import Footage
 from comix_fast.printable import printable
-from comix_fast.report.gallery import Gallery, Wanted, write_gallery
-from comix_fast.report.page import require_page
+from comix_fast.report.gallery import TEMPLATE, Gallery, Wanted, write_gallery
+from comix_fast.report.page import page_bytes, require_page, require_replaceable
 from comix_fast.retrieval import IndexChoice
 from comix_fast.stages import retrieve as stage
 from comix_fast.stages.retrieve import Retrieved
@@ -48,14 +49,11 @@ class PageAsked:
     mix_examples: int = 24
 
 
-def run(cache_path: Path, run_path: Path | None, asked: Asked, out: Path | None) -> Retrieved:
-    """Searches, and writes the JSON beside: into the run, or into runs/ for the raw features alone."""
+def run(cache_path: Path, run_path: Path | None, asked: Asked, out: Path) -> Retrieved:
+    """Searches, and writes the JSON to `out`, see json_path."""
     choice = IndexChoice(asked.index, asked.index_search, asked.seed or 0)
     cache = FeatureCache(cache_path)
     from_run = None if run_path is None else RunFolder(run_path)
-    if out is None:
-        name = f"retrieval-{asked.query}-{asked.gallery}.json"
-        out = Path("runs") / f"{cache.path.resolve().name}-{name}" if run_path is None else run_path / name
     return stage.run(
         cache,
         out,
@@ -68,24 +66,55 @@ def run(cache_path: Path, run_path: Path | None, asked: Asked, out: Path | None)
     )
 
 
-def find_footage(cache_path: Path, page: PageAsked) -> Footage | None:
-    """Where the videos are; None if no pictures are wanted. Ask before the search: a wrong --page or --videos is an
-    error at once. Raises ComixError for these."""
+def json_path(cache_path: Path, run_path: Path | None, asked: Asked, out: Path | None) -> Path:
+    """Where the result goes: into the run, or into runs/ for the raw features alone.
+
+    Raises ComixError if `out` is no name of a JSON file, or what is there is no former result.
+    """
+    if out is None:
+        name = f"retrieval-{asked.query}-{asked.gallery}.json"
+        return Path("runs") / f"{cache_path.resolve().name}-{name}" if run_path is None else run_path / name
+    if out.suffix.lower() != ".json" or out.is_dir():
+        raise ComixError(f"--out {out} is not the name of a JSON file", hint="give --out NAME.json")
+    if out.exists() and not _is_result(out):
+        raise ComixError(f"{out} is there and is no former result of comix retrieve", hint="give another --out")
+    return out
+
+
+def _is_result(path: Path) -> bool:
+    try:
+        return "spaces" in json.loads(path.read_bytes())
+    except (ValueError, TypeError):
+        return False
+
+
+def find_footage(cache_path: Path, page: PageAsked, beside: Path) -> Footage | None:
+    """Where the videos are; None if no pictures are wanted. Asked before the search: a wrong --page, --videos or
+    --max-size is an error at once. beside: the JSON. Raises ComixError for these, OSError for what can't be written."""
+    page_bytes(page.max_size)
+    footage = Footage.of(FeatureCache(cache_path), page.videos) if page.pictures else None
     if page.page is not None:
         require_page(page.page, "--page")
-    return Footage.of(FeatureCache(cache_path), page.videos) if page.pictures else None
+    else:
+        require_replaceable(page_path(page, beside), TEMPLATE, "--page")
+    return footage
+
+
+def page_path(page: PageAsked, beside: Path) -> Path:
+    """As typed, or beside the JSON under its name."""
+    return page.page or beside.with_suffix(".html")
 
 
 def show(done: Retrieved, cache_path: Path, page: PageAsked, footage: Footage | None, reporter: Reporter) -> Gallery:
-    """Writes the gallery, by default beside the JSON under the same name."""
-    wanted = Wanted(math.floor(page.max_size * 1e6), page.pictures, page.mix_examples)
+    """Writes the gallery to page_path."""
+    wanted = Wanted(page_bytes(page.max_size), page.pictures, page.mix_examples)
     run, seed = (read_json(done.json).get(name) for name in ("run", "seed"))
     return write_gallery(
         done,
-        page.page or done.json.with_suffix(".html"),
+        page_path(page, done.json),
         cache=FeatureCache(cache_path),
         footage=footage,
-        made_from="" if run is None else f"run {run}, seed {seed}",
+        made_from="" if run is None else f"{run}, seed {seed}",
         wanted=wanted,
         reporter=reporter,
         threads=os.cpu_count() or 1,

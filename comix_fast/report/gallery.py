@@ -13,14 +13,30 @@ from comix_fast.pictures import Footage, Pictures, gather_pictures
 from comix_fast.report.gallery_mixes import gather_mixes
 from comix_fast.report.gallery_values import gallery_values
 from comix_fast.report.page import Page, render, write
-from comix_fast.stages.retrieve import Retrieved
+from comix_fast.stages.retrieve import DOMAINS, Retrieved
 
+TEMPLATE = "gallery.html.j2"
 MAX_MB = 16.0
 MIX_EXAMPLES = 24
 _MIX_SHARE = 4
 """Mixed backgrounds take one part in so many of what pictures may take."""
 _AROUND_A_PICTURE = 4
 """Characters of JSON around each picture, or for one that is not there."""
+
+_SCRIPTS = (
+    "gallery_rows.js",
+    "gallery_link.js",
+    "gallery_cards.js",
+    "gallery_mixes.js",
+    "gallery_detail.js",
+    "gallery_keys.js",
+    "gallery.js",
+)
+
+_MARGIN = (
+    "margin: the similarity of the nearest right neighbour, less that of the nearest wrong one; with ≥ or ≤ where all "
+    "that are shown are right or all wrong, as what is not shown is at most as similar as the last"
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +75,8 @@ def write_gallery(
     are never left out: where they alone pass max_bytes, the page is larger, and a note says so. Raises OSError.
     """
     values = gallery_values(retrieved)
-    about, alerts = _about(retrieved), []
+    about = _about(retrieved)
+    alerts: list[str] = []
     room = wanted.max_bytes - len(render(gallery_page(values, retrieved, made_from, about, alerts)).encode())
     # Notes on pictures come later: a few lines of text.
     room -= 2_000
@@ -71,7 +88,12 @@ def write_gallery(
         )
     elif footage is not None and wanted.pictures:
         mixes = gather_mixes(
-            cache, footage, examples=wanted.mix_examples, cap_bytes=room // _MIX_SHARE, reporter=reporter
+            cache,
+            footage,
+            examples=wanted.mix_examples,
+            cap_bytes=room // _MIX_SHARE,
+            reporter=reporter,
+            roles=_roles(retrieved, cache),
         )
         videos: Sequence[str] = values["videos"]["ids"]
         room -= mixes.n_bytes + 1_000 * len(mixes.items) + _AROUND_A_PICTURE * len(videos)
@@ -82,7 +104,14 @@ def write_gallery(
         (about if pictures.kind == "preview" and not pictures.unread else alerts).append(pictures.note)
         about += [mixes.note] if mixes.note else []
     n_bytes = write(gallery_page(values, retrieved, made_from, about, alerts), out)
+    if n_bytes > wanted.max_bytes and room >= 0:
+        alerts.append(f"the page takes {n_bytes / 1e6:.2f} MB, above --max-size: its notes are long")
     return Gallery(out, n_bytes, (*alerts, *about))
+
+
+def _roles(retrieved: Retrieved, cache: FeatureCache) -> Sequence[str]:
+    """The cache's domains as the run takes them: the source first."""
+    return DOMAINS if retrieved.names["source"] == cache.names["source"] else DOMAINS[::-1]
 
 
 def with_pictures(
@@ -101,14 +130,14 @@ def gallery_page(
     values: Mapping[str, Any], retrieved: Retrieved, made_from: str, about: Sequence[str], alerts: Sequence[str]
 ) -> Page:
     """The page of these values. about: notes for its foot; alerts: what stands at the top."""
-    query, gallery = (f"{retrieved.names[role]} ({role})" for role in (retrieved.query, retrieved.gallery))
+    query, gallery = (_named(retrieved, role) for role in (retrieved.query, retrieved.gallery))
     first = next(iter(retrieved.spaces.values()))
     return Page(
-        template="gallery.html.j2",
+        template=TEMPLATE,
         title=f"Neighbours: {query} → {gallery}",
         values=values,
         styles=("gallery.css",),
-        scripts=("gallery_rows.js", "gallery_cards.js", "gallery_mixes.js", "gallery.js"),
+        scripts=_SCRIPTS,
         context={
             "n_queries": f"{len(first.queries):,}",
             "n_gallery": f"{first.gallery:,}",
@@ -122,10 +151,18 @@ def gallery_page(
     )
 
 
+def _named(retrieved: Retrieved, role: str) -> str:
+    """A domain, by its name and its role; once where these are the same."""
+    name = retrieved.names[role]
+    return name if name == role else f"{name} ({role})"
+
+
 def _about(retrieved: Retrieved) -> list[str]:
     """How to read the numbers, where that is not plain."""
     notes = []
     first = next(iter(retrieved.spaces.values()))
+    if first.scores:
+        notes.append(_MARGIN)
     if retrieved.transductive and "target" in (retrieved.query, retrieved.gallery):
         notes.append("the target's videos are its training videos, adapted on unlabelled (transductive)")
     if first.gallery_unlabelled:

@@ -30,14 +30,22 @@ class Mixes:
 
 
 def gather_mixes(
-    cache: FeatureCache, footage: Footage, *, examples: int, cap_bytes: int, reporter: Reporter, seed: int = 0
+    cache: FeatureCache,
+    footage: Footage,
+    *,
+    examples: int,
+    cap_bytes: int,
+    reporter: Reporter,
+    roles: Sequence[str] = DOMAINS,
+    seed: int = 0,
 ) -> Mixes:
     """Draws of so many videos, one each, as the seed picks them; half of each domain where both have enough.
 
     cap_bytes: of all data URIs together; the sample ends before it. An item: {video, label, domain, donor,
     donor_label, donor_domain, view, gamma, start, width, height, plain, background, mixed}; label: a class or -1;
-    domains: 0 source, 1 target; the last three are data URIs, plain and mixed move. Videos that can't be read are
-    passed over and counted in the note.
+    domains: 0 source, 1 target, as the page has them: roles are the cache's domains in that order, turned round for a
+    run that adapts from the cache's target; the last three are data URIs, plain and mixed move. Videos that can't be
+    read are passed over and counted in the note.
     """
     sample = _sample(cache, examples, seed)
     if not sample:
@@ -53,7 +61,7 @@ def gather_mixes(
             except (VideoError, CacheError) as error:
                 why = why or f"{printable(video)}: {printable(error.message, 300)}"
                 continue
-            item = _item(cache, labels, video, view, shown)
+            item = _item(cache, labels, video, view, shown, roles)
             size = sum(len(item[name]) for name in ("plain", "background", "mixed"))
             if taken + size > cap_bytes:
                 why = why or "more would pass --max-size"
@@ -90,14 +98,16 @@ def _labels(cache: FeatureCache) -> dict[str, int]:
     return {video.id: -1 if video.label is None else video.label for video in listed}
 
 
-def _item(cache: FeatureCache, labels: dict[str, int], video: str, view: str, shown: MixShown) -> dict[str, Any]:
+def _item(
+    cache: FeatureCache, labels: dict[str, int], video: str, view: str, shown: MixShown, roles: Sequence[str]
+) -> dict[str, Any]:
     return {
         "video": video,
         "label": labels.get(video, -1),
-        "domain": DOMAINS.index(cache.domain(video)),
+        "domain": roles.index(cache.domain(video)),
         "donor": shown.donor,
         "donor_label": labels.get(shown.donor, -1),
-        "donor_domain": _domain(cache, shown.donor),
+        "donor_domain": _domain(cache, shown.donor, roles),
         "view": view,
         "gamma": round(shown.gamma, 4),
         "start": shown.start,
@@ -109,9 +119,9 @@ def _item(cache: FeatureCache, labels: dict[str, int], video: str, view: str, sh
     }
 
 
-def _domain(cache: FeatureCache, donor: str) -> int | None:
+def _domain(cache: FeatureCache, donor: str, roles: Sequence[str]) -> int | None:
     """None for a donor that is no longer in the cache."""
-    return DOMAINS.index(cache.domain(donor)) if donor in cache.extracted else None
+    return roles.index(cache.domain(donor)) if donor in cache.extracted else None
 
 
 def _uri(picture: bytes) -> str:

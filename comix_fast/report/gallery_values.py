@@ -13,8 +13,8 @@ from comix_fast.stages.retrieve import BACKBONE, DOMAINS, Retrieved
 
 NO_LABEL = -1
 NO_VOTE = -1
-SIMILARITY_STEPS = 10_000
-"""Similarities are kept as whole ten-thousandths, rounded down: the three digits shown are then rounded only once."""
+SIMILARITY_STEPS = 1_000_000
+"""Similarities are kept as whole millionths, rounded down: the three digits shown are then rounded only once."""
 
 _LABELS = {
     BACKBONE: "the backbone's features, averaged over the clips",
@@ -27,11 +27,11 @@ _LABELS = {
 def gallery_values(retrieved: Retrieved) -> dict[str, Any]:
     """The values of a page without pictures.
 
-    classes: names. domains: names, the source's first. query, gallery: {role, domain}. k; same_set.
+    classes: names. domains: names, the source's first. query, gallery: {role, domain}. k; same_set; steps.
     videos: {ids, labels (NO_LABEL: unlabelled), domains (numbers into `domains`)}, parallel, each video once.
     queries: [Q] numbers of videos. before, after: numbers of spaces; before is None where there is one space only.
     spaces: per embedding {name, label, scores: [{name, value}], neighbours: [Q × k] numbers of videos, nearest first;
-    similarities: [Q × k] in ten-thousandths, rounded down; votes: [Q] classes, NO_VOTE where no neighbour is labelled}.
+    similarities: [Q × k], `steps` of them to 1, rounded down; votes: [Q] classes, or NO_VOTE (no labels)}.
     """
     first = next(iter(retrieved.spaces.values()))
     numbers: dict[str, int] = {}
@@ -57,6 +57,7 @@ def gallery_values(retrieved: Retrieved) -> dict[str, Any]:
         "gallery": {"role": retrieved.gallery, "domain": retrieved.names[retrieved.gallery]},
         "k": first.k,
         "same_set": first.same_set,
+        "steps": SIMILARITY_STEPS,
         "videos": {"ids": list(numbers), "labels": labels, "domains": roles},
         "queries": [numbers[query.id] for query in first.queries],
         "before": before,

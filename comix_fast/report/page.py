@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,11 +17,13 @@ import jinja2
 from markupsafe import Markup
 
 from comix_fast.errors import ComixError
-from comix_fast.files import whole_file
+from comix_fast.files import require_writable, whole_file
 from comix_fast.version import __version__
 
 _PARTS = resources.files("comix_fast.report")
 SUFFIXES = (".html", ".htm")
+_HEAD = 4096
+"""Bytes in which a page says what it is."""
 _BASE_STYLES, _BASE_SCRIPTS = ("base.css",), ("base.js",)
 
 
@@ -54,6 +57,7 @@ def render(page: Page) -> str:
         .get_template(page.template)
         .render(
             title=page.title,
+            page=page.template,
             policy=policy(style, script),
             # Ours, from the package: their < and & are code.
             style=Markup(style),
@@ -66,12 +70,36 @@ def render(page: Page) -> str:
 
 
 def require_page(path: Path, option: str) -> None:
-    """Before minutes are spent on a page that can't be written, or would take the place of another file.
+    """Before minutes are spent on a page that can't be written.
 
-    option: the one that named it. Raises ComixError.
+    option: the one that named it. Raises ComixError for what is no name of a page, OSError where none can be written.
     """
     if path.suffix.lower() not in SUFFIXES or path.is_dir():
         raise ComixError(f"{option} {path} names no page", hint=f"it is to end in {SUFFIXES[0]}")
+    require_writable(path)
+
+
+def require_replaceable(path: Path, page: str, option: str) -> None:
+    """Where nobody named the file: it must be absent, or a former page of the same kind.
+
+    page: the name of its template; option: the one that names another file. Raises ComixError, and OSError as
+    require_page does.
+    """
+    if path.exists() and not (path.is_file() and _made_as(path, page)):
+        raise ComixError(f"{path} is there and is no former page of this kind", hint=f"give {option} FILE.html")
+    require_writable(path)
+
+
+def page_bytes(max_size: float) -> int:
+    """What a page may take, of MB as typed (10⁶ bytes). Raises ComixError for what is no number of them."""
+    if not math.isfinite(max_size) or max_size <= 0:
+        raise ComixError(f"--max-size {max_size} is no number of MB", hint="give one above 0, such as 16")
+    return math.floor(max_size * 1e6)
+
+
+def _made_as(path: Path, page: str) -> bool:
+    with path.open("rb") as file:
+        return f'<meta name="comix-page" content="{page}">'.encode() in file.read(_HEAD)
 
 
 def write(page: Page, out: Path) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 from comix_fast.printable import printable
 from comix_fast.report.page import Page
 
+TEMPLATE = "report.html.j2"
 STYLES = ("report.css",)
 SCRIPTS = ("parts.js", "charts.js", "curves.js", "matrix.js", "scatter.js", "pins.js", "map.js", "report.js")
 """In the order in which they need one another."""
@@ -20,7 +21,7 @@ def report_page(values: Mapping[str, Any]) -> Page:
     runs = [{name: run[name] for name in _OF_A_RUN} for run in values["runs"]]
     title = str(runs[0]["name"]) if len(runs) == 1 else f"{len(runs)} runs"
     return Page(
-        "report.html.j2",
+        TEMPLATE,
         printable(f"comix report: {title}", _LONGEST_TITLE),
         values,
         styles=STYLES,

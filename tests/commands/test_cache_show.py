@@ -44,8 +44,14 @@ def test_a_sheet_named_after_the_video(comix: Comix, cache: Path) -> None:
     assert ended.out.startswith(f"set-1-img-src-x-.mp4.png: {ID}, 16 bins, 1 views (plain); 1234×")
     with Image.open("set-1-img-src-x-.mp4.png") as image:
         assert (image.format, image.width) == ("PNG", 1234)
-    # The same again, over the former one.
+    # The same again, over the former one; over nothing else, unless it is named.
     assert comix("cache", "show", cache, ID, "--videos", "videos").code == 0
+    Image.new("RGB", (8, 8)).save("set-1-img-src-x-.mp4.png")
+    mine = Path("set-1-img-src-x-.mp4.png").read_bytes()
+    refused = comix("cache", "show", cache, ID, "--videos", "videos")
+    assert refused.code == 2 and "set-1-img-src-x-.mp4.png is there and is no sheet of" in refused.err
+    assert Path("set-1-img-src-x-.mp4.png").read_bytes() == mine
+    assert comix("cache", "show", cache, ID, "--videos", "videos", "--out", "set-1-img-src-x-.mp4.png").code == 0
 
 
 def test_as_json(comix: Comix, cache: Path) -> None:

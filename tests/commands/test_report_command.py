@@ -175,3 +175,26 @@ def test_the_page_repeats_the_command() -> None:
         "comix report runs/x --out 'a b.html' --seed 2 --max-size 8.5 --no-map --no-pictures"
     )
     assert typed([Path("a"), Path("b")], Options()) == "comix report a b"
+
+
+@pytest.mark.parametrize("size", ["inf", "nan", "0", "much"])
+def test_a_size_is_a_number(comix: Comix, run: Path, size: str) -> None:
+    ended = comix("report", run, "--max-size", size)
+    assert (ended.code, ended.out) == (2, "") and "--max-size" in ended.err
+    assert not (run / "report.html").exists()
+
+
+def test_where_no_page_can_be_written_nothing_is_laid_out(comix: Comix, run: Path) -> None:
+    Path("taken").write_text("a file")
+    ended = comix("report", run, "--out", "taken/report.html")
+    assert ended.code == 2 and "taken: file exists" in ended.err
+    assert "laying out" not in ended.err
+
+
+def test_somebody_s_own_report_is_not_replaced_unasked(comix: Comix, run: Path) -> None:
+    (run / "report.html").write_text("<p>mine")
+    ended = comix("report", run, "--no-map")
+    assert ended.code == 2 and "runs/a/report.html is there and is no former page of this kind" in ended.err
+    assert (run / "report.html").read_text() == "<p>mine"
+    assert comix("report", run, "--no-map", "--out", run / "report.html").code == 0
+    assert comix("report", run, "--no-map").code == 0

@@ -25,8 +25,19 @@ const Comix = (() => {
     return element;
   };
 
-  const percent = (share, digits = 1) => (share === null || share === undefined ? "–" : (100 * share).toFixed(digits));
-  const signed = (number, digits = 1) => (number > 0 ? "+" : number < 0 ? "−" : "±") + Math.abs(number).toFixed(digits);
+  /** A number ≥ 0 to some decimals, a tie to the even digit, as the command line prints it; toFixed takes ties up. */
+  function fixed(number, digits) {
+    // Only odd numbers over 2^(digits + 1) lie exactly between two decimals: no other fraction of that kind is a double.
+    if (Math.abs(number * 2 ** (digits + 1)) % 2 !== 1) return number.toFixed(digits);
+    const below = Math.floor(number * 10 ** digits);
+    return ((below % 2 === 0 ? below : below + 1) / 10 ** digits).toFixed(digits);
+  }
+  const percent = (share, digits = 1) => (share === null || share === undefined ? "–" : fixed(100 * share, digits));
+  /** With its sign, ± for what rounds to nothing. */
+  function signed(number, digits = 1) {
+    const shown = fixed(Math.abs(number), digits);
+    return (Number(shown) === 0 ? "±" : number > 0 ? "+" : "−") + shown;
+  }
   const count = (number) => number.toLocaleString("en-GB");
 
   /** Says something to those who can't see the page change. */
@@ -34,16 +45,23 @@ const Comix = (() => {
 
   // ── state in the link: #name=value&name=value, so that a copied link shows the same view
   const listeners = [];
+  let kept = location.hash.slice(1);
   const state = {
-    get: (name, otherwise = "") => new URLSearchParams(location.hash.slice(1)).get(name) ?? otherwise,
+    get: (name, otherwise = "") => new URLSearchParams(kept).get(name) ?? otherwise,
     /** changes: {name: value}; a value of "" or null takes the name out of the link. */
     set(changes) {
-      const params = new URLSearchParams(location.hash.slice(1));
+      const params = new URLSearchParams(kept);
       for (const [name, value] of Object.entries(changes)) {
         if (value === "" || value === null) params.delete(name);
         else params.set(name, value);
       }
-      history.replaceState(null, "", `#${params}`);
+      kept = params.toString();
+      try {
+        history.replaceState(null, "", `#${kept}`);
+      } catch (error) {
+        // A viewer of mails or notebooks may show the page where it has no address of its own: then there is no link to keep.
+        if (!(error instanceof DOMException)) throw error;
+      }
       for (const listener of listeners) listener();
     },
     onChange(listener) { listeners.push(listener); },
@@ -53,7 +71,10 @@ const Comix = (() => {
     event.preventDefault();
     document.getElementById("main").focus();
   });
-  window.addEventListener("hashchange", () => { for (const listener of listeners) listener(); });
+  window.addEventListener("hashchange", () => {
+    kept = location.hash.slice(1);
+    for (const listener of listeners) listener();
+  });
 
   // ── one small box beside the pointer, for all charts
   const tip = el("div", { class: "tip", hidden: true });
@@ -88,5 +109,5 @@ const Comix = (() => {
   /** A colour of base.css, "--source" … , as it is in the present theme. */
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-  return { values, el, svg, fill, percent, signed, count, say, state, hint, colour, onTheme: (f) => themed.push(f) };
+  return { values, el, svg, fill, fixed, percent, signed, count, say, state, hint, colour, onTheme: (f) => themed.push(f) };
 })();

@@ -5,6 +5,8 @@
   const { both, perPage, options } = Link;
   const at = (id) => document.getElementById(id);
   const TYPING_MS = 120;
+  /** From so many on, cards out of sight are laid out when they are scrolled to, and rows may move a little. */
+  const MANY_CARDS = 1500;
 
   // ── what is on the page now: the rows that pass, those of the page, and the one last gone to
   let [shown, rows, first, last] = ["", [], 0, 0];
@@ -31,8 +33,8 @@
     // What counts in one space need not in another: votes hang on which neighbours have a label.
     const of = here.counted < rows.length ? ` of ${count(here.counted)} with a label` : "";
     const says = (one) => (one ? `${percent(one.share)} %` : "–");
-    if (wish.view === "both") return `${text}; k-NN accuracy${of}: ${says(then)} before, ${says(now)} after`;
-    return `${text}; k-NN accuracy${of}: ${says(here)}`;
+    if (wish.view === "both") return `${text}; ${Rows.k}-NN accuracy${of}: ${says(then)} before, ${says(now)} after`;
+    return `${text}; ${Rows.k}-NN accuracy${of}: ${says(here)}`;
   }
 
   function described(wish) {
@@ -53,6 +55,8 @@
     const anchor = anchorRow();
     const top = anchor?.getBoundingClientRect().top;
     const focused = document.activeElement?.closest?.(".row")?.dataset.row;
+    const cards = (last - first) * Rows.k * (wish.view === "both" ? 2 : 1);
+    at("rows").classList.toggle("many", cards > MANY_CARDS);
     fill(at("rows"), rows.slice(first, last).map((row) => rowElement(row, wish)));
     if (!rows.length) at("rows").append(el("li", { class: "note" }, "No query passes these filters."));
     Cards.forget();
@@ -117,6 +121,15 @@
   function open(row) {
     current = row;
     Detail.open(row);
+  }
+
+  /** Back to the rows, at the one that was looked at last, on whichever page it is. */
+  function closed() {
+    current = Link.opened() ?? current;
+    const place = rows.indexOf(current);
+    const page = Math.floor(place / perPage()) + 1;
+    state.set({ open: "", page: place < 0 ? state.get("page") : page > 1 ? String(page) : "" });
+    if (place >= 0) goTo(current);
   }
 
   // ── tabs
@@ -235,12 +248,10 @@
     at("rows").addEventListener("click", (event) => {
       if (event.target.closest(".picture")) open(Number(event.target.closest(".row").dataset.row));
     });
-    Detail.dialog.addEventListener("close", () => {
-      state.set({ open: "" });
-      if (current !== null) goTo(current);
-    });
+    Detail.dialog.addEventListener("close", closed);
     let resized = 0;
     addEventListener("resize", () => { cancelAnimationFrame(resized); resized = requestAnimationFrame(() => Cards.reachable(document)); });
+    matchMedia("(prefers-reduced-motion: reduce)").addEventListener("change", show);
     Keys.listen({ toggleMotion, step });
   }
 

@@ -21,29 +21,29 @@ const Cards = (() => {
     return canvas;
   }
 
-  const shown = (source, text, loops) =>
-    loops && still ? frozen(source, text) : el("img", { src: source, alt: text, decoding: "async" });
+  const image = (source, text) => el("img", { src: source, alt: text, decoding: "async" });
 
   // ── pictures are made when their box comes near the window, or is to be printed
   const waiting = new Map();
-  const reveal = (box) => {
-    const make = waiting.get(box);
-    if (!make) return;
+  function reveal(box, make) {
+    const { source, text, loops } = waiting.get(box);
     waiting.delete(box);
     watch.unobserve(box);
-    box.append(make());
-  };
+    box.append(make(source, text, loops));
+  }
+  const onScreen = (source, text, loops) => (loops && still ? frozen : image)(source, text);
   const watch = new IntersectionObserver(
-    (seen) => { for (const one of seen) if (one.isIntersecting) reveal(one.target); },
+    (seen) => { for (const one of seen) if (one.isIntersecting && waiting.has(one.target)) reveal(one.target, onScreen); },
     { rootMargin: "300px" },
   );
-  window.addEventListener("beforeprint", () => { for (const box of [...waiting.keys()]) reveal(box); });
+  // Paper does not wait until a canvas is drawn, and nothing moves on it.
+  window.addEventListener("beforeprint", () => { for (const frame of [...waiting.keys()]) reveal(frame, image); });
 
   /** A box of fixed size that gets its picture when it is seen; it says so where there is none. */
   function box(source, text, loops) {
     if (!source) return el("div", { class: "picture" }, el("span", { class: "nothing" }, "no picture"));
     const frame = el("div", { class: "picture" });
-    waiting.set(frame, () => shown(source, text, loops));
+    waiting.set(frame, { source, text, loops });
     watch.observe(frame);
     return frame;
   }
@@ -72,9 +72,15 @@ const Cards = (() => {
     );
   }
 
+  /** An id that breaks after its slashes first. */
+  const idOf = (id) => {
+    const parts = id.split(/(?<=[/])/);
+    return el("bdi", { class: "id", title: id }, parts.flatMap((part, place) => (place ? [el("wbr"), part] : [part])));
+  };
+
   const words = (video) => [
     el("bdi", { class: "class" }, Rows.className(Rows.label(video))),
-    el("bdi", { class: "id", title: videos.ids[video] }, videos.ids[video]),
+    idOf(videos.ids[video]),
     el("bdi", { class: "domain" }, domains[videos.domains[video]]),
   ];
 
@@ -101,9 +107,9 @@ const Cards = (() => {
     if (elected === Rows.NONE) return [mark("", "no labelled neighbour to vote")];
     const right = Rows.voteRight(space, row);
     const name = el("bdi", {}, Rows.className(elected));
-    if (right === null) return [mark("", "no label"), el("span", {}, "k-NN says ", name)];
+    if (right === null) return [mark("", "no label"), el("span", {}, `${Rows.k}-NN says `, name)];
     const truth = right ? null : [", is ", el("bdi", {}, Rows.className(Rows.own[row]))];
-    return [mark(right ? "right" : "wrong"), el("span", {}, "k-NN says ", name, ...(truth ?? []))];
+    return [mark(right ? "right" : "wrong"), el("span", {}, `${Rows.k}-NN says `, name, ...(truth ?? []))];
   }
 
   function numbersOf(space, row) {
@@ -112,7 +118,7 @@ const Cards = (() => {
     const sign = ["≤ ", "", "≥ "][bound[row] + 1];
     return el(
       "span", { class: "soft small" },
-      `${right[row]} of ${labelled[row]} of its class, margin ${sign}${Comix.signed(margin[row], 2)}`,
+      `${right[row]} of ${labelled[row]} of its class, margin ${sign}${Comix.signed(margin[row], 3)}`,
     );
   }
 
@@ -151,7 +157,7 @@ const Cards = (() => {
   }
 
   return {
-    row, strip, asked, box, mark, forget, reachable, turnedBadge,
+    row, strip, asked, box, idOf, forget, reachable, turnedBadge,
     moves: moving || values.mixes.length > 0,
     stop(stopped) { still = stopped; },
   };

@@ -4,7 +4,8 @@ const Link = (() => {
   const { classes, domains, queries } = Rows;
   const PER_PAGE = [25, 50, 100];
   const ALL_BELOW = 200;
-  const NO_LABEL = "–";
+  // No name may hold a control character.
+  const NO_LABEL = "\u001f";
   const both = values.before !== null;
 
   const options = (id) => [...document.getElementById(id).options].map((option) => option.value);

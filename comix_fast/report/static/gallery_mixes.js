@@ -6,9 +6,11 @@ const Mixes = (() => {
   const list = document.getElementById("draws");
   const tally = document.getElementById("mix-tally");
 
+  /** Rounded once, so that the two weights shown are 1 together. */
+  const hundredths = (share) => Math.round(100 * share) / 100;
   const domainName = (number) => (number === null ? "domain unknown" : domains[number]);
   const named = (id, label, domain) => [
-    el("bdi", { class: "class" }, className(label)), el("bdi", { class: "id" }, id), el("bdi", { class: "domain" }, domainName(domain)),
+    el("bdi", { class: "class" }, className(label)), Cards.idOf(id), el("bdi", { class: "domain" }, domainName(domain)),
   ];
 
   function figure(draw, kind, words, caption) {
@@ -22,11 +24,11 @@ const Mixes = (() => {
   const one = (draw) => el(
     "li", { class: "row draw", "aria-label": `${draw.view} of ${draw.video}, gamma ${draw.gamma}` },
     figure(draw, "plain", "plain", named(draw.video, draw.label, draw.domain)),
-    el("span", { class: "sign", "aria-hidden": "true" }, "+"),
+    el("span", { class: "sign", "aria-hidden": "true" }, `· ${(1 - hundredths(draw.gamma)).toFixed(2)} +`),
     figure(draw, "background", "background", named(draw.donor, draw.donor_label, draw.donor_domain)),
-    el("span", { class: "sign", "aria-hidden": "true" }, "="),
+    el("span", { class: "sign", "aria-hidden": "true" }, `· ${hundredths(draw.gamma).toFixed(2)} =`),
     figure(draw, "mixed", "mixed", [
-      el("span", { class: "gamma" }, `γ = ${draw.gamma.toFixed(2)}`),
+      el("span", { class: "gamma" }, `γ = ${hundredths(draw.gamma).toFixed(2)}`),
       el("span", { class: "soft" }, `${draw.view}, clip from frame ${draw.start}`),
     ]),
   );

@@ -1,9 +1,8 @@
 // Which queries are shown, in which order, and how many of them are right: numbers only, no elements.
 const Rows = (() => {
   const { values } = Comix;
-  const { videos, queries, spaces, classes, domains, k } = values;
+  const { videos, queries, spaces, classes, domains, k, steps } = values;
   const NONE = -1;
-  const STEPS = 10000;
 
   const label = (video) => videos.labels[video];
   const className = (number) => (number === NONE ? "no label" : classes[number]);
@@ -12,8 +11,8 @@ const Rows = (() => {
   const numberOf = new Map(spaces.map((space, number) => [space.name, number]));
   const rowOf = new Map(queries.map((video, row) => [videos.ids[video], row]));
 
-  /** Similarity with three digits, rounded once: values hold ten-thousandths, rounded down. */
-  const similarity = (kept) => (Math.round(kept / 10) / 1000).toFixed(3).replace("-", "−");
+  /** Similarity with three digits. */
+  const similarity = (kept) => (Math.round((1000 * kept) / steps) / 1000).toFixed(3).replace("-", "−");
   /** "right", "wrong", or "" where a label is unknown. */
   const verdict = (row, video) => (own[row] === NONE || label(video) === NONE ? "" : own[row] === label(video) ? "right" : "wrong");
 
@@ -55,7 +54,7 @@ const Rows = (() => {
       const last = similarities[(row + 1) * k - 1];
       if (!labelled[row]) continue;
       bound[row] = bestWrong === null ? 1 : bestRight === null ? -1 : 0;
-      margin[row] = ((bestRight ?? last) - (bestWrong ?? last)) / STEPS;
+      margin[row] = ((bestRight ?? last) - (bestWrong ?? last)) / steps;
     }
     measured[space] = { right, labelled, margin, bound };
     return measured[space];

@@ -196,7 +196,7 @@ const Maps = (() => {
     };
     draw();
     state.onChange(draw);
-    const note = pictures.kind === "none" && pictures.note ? el("p", { class: "note" }, `No pictures: ${pictures.note}`) : null;
+    const note = pictures.kind === "none" && pictures.note ? el("p", { class: "note" }, `Pictures: ${pictures.note}.`) : null;
     fill(body, el("p", { class: "soft" },
       "Each point is a video. Point at one to see it; click to keep it. It is lit on every map at once."),
       note, controls(), legend(), place, Pins.show());
