@@ -9,6 +9,7 @@ import typer
 
 from comix_fast.console import Terminal, print_answer
 from comix_fast.options import Json, Quiet, Videos
+from comix_fast.report import MAX_MB
 
 
 def report(
@@ -30,7 +31,7 @@ def report(
     videos: Videos = None,
     max_size: Annotated[
         float, typer.Option(min=0.1, help="MB that the page may take; smaller pictures, or none, keep it below.")
-    ] = 16,
+    ] = MAX_MB,
     map_videos: Annotated[int, typer.Option(min=1, help="Videos on the map of each run at most.")] = 3000,
     map_: Annotated[bool, typer.Option("--map/--no-map", help="A map of the videos, by t-SNE.")] = True,
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Stills of the videos on it.")] = True,

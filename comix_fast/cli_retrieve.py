@@ -10,6 +10,7 @@ import typer
 from comix_fast.console import Terminal, print_answer
 from comix_fast.errors import ComixError
 from comix_fast.options import CacheFolder, Json, Quiet, Videos
+from comix_fast.report import MAX_MB
 
 
 def retrieve(
@@ -36,7 +37,7 @@ def retrieve(
     videos: Videos = None,
     max_size: Annotated[
         float, typer.Option(min=0.1, help="With --html: MB that the page may take; smaller pictures keep it below.")
-    ] = 16,
+    ] = MAX_MB,
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="With --html: previews on it.")] = True,
     mix_examples: Annotated[
         int, typer.Option(min=0, help="With --html: draws of background mixing on it, where the cache has some.")

@@ -11,7 +11,14 @@ from rich.text import Text
 
 from comix_fast.printable import printable
 from comix_fast.sparkline import encodes, marks_for, sparkline
-from comix_fast.stages.curves import TARGET_ACCURACY, Curve, mean_curves, worth_showing
+from comix_fast.stages.curves import (
+    CONFIDENT,
+    LABELLED_IN_BATCHES,
+    TARGET_ACCURACY,
+    Curve,
+    mean_curves,
+    worth_showing,
+)
 from comix_fast.stages.results import PHASES
 from comix_fast.stages.runs import RunFolder
 
@@ -88,7 +95,7 @@ def run_curves(run: RunFolder, of: str = "") -> CurveLines:
 
 
 def _label(name: str) -> str:
-    ours = {TARGET_ACCURACY: "target accuracy (not used)", "confident": "pseudo-labelled share"}
+    ours = {TARGET_ACCURACY: "target accuracy (not used)", CONFIDENT: LABELLED_IN_BATCHES}
     return ours.get(name) or printable(name, 24)
 
 

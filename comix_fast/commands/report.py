@@ -17,6 +17,7 @@ from rich.text import Text
 from comix_fast.console import Reporter
 from comix_fast.errors import ComixError, RunError, first_few
 from comix_fast.printable import printable
+from comix_fast.report import MAX_MB
 from comix_fast.report.gathering import MapAsked, PicturesAsked, ReportAsked, gather, read_run
 from comix_fast.report.page import page_bytes, render, require_page, require_replaceable, write
 from comix_fast.report.report_page import TEMPLATE, report_page
@@ -35,7 +36,7 @@ class Options:
     seed: int | None = None
     cache: Path | None = None
     videos: Path | None = None
-    max_size: float = 16
+    max_size: float = MAX_MB
     map_videos: int = 3000
     k: int = 5
     maps: bool = True
@@ -90,11 +91,14 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 
 
 def default_out(runs: Sequence[Path]) -> Path:
-    """report.html in the run, or for several in the folder that holds them all."""
+    """report.html in the run, or for several in the folder of runs that holds them all; else in the current one."""
     if len(runs) == 1:
         return runs[0] / REPORT
-    common = Path(os.path.commonpath([one.resolve().parent for one in runs]))
-    here = Path.cwd().resolve()
+    parents, here = [one.resolve().parent for one in runs], Path.cwd().resolve()
+    common = Path(os.path.commonpath(parents))
+    if common not in parents:
+        # What they share is no folder of runs, and may be /.
+        return Path(REPORT)
     return (common.relative_to(here) if common.is_relative_to(here) else common) / REPORT
 
 

@@ -17,6 +17,7 @@ from comix_fast.console import Reporter
 from comix_fast.errors import ComixError
 from comix_fast.pictures import Footage
 from comix_fast.printable import printable
+from comix_fast.report import MAX_MB
 from comix_fast.report.gallery import TEMPLATE, Gallery, Wanted, write_gallery
 from comix_fast.report.page import page_bytes, require_page, require_replaceable
 from comix_fast.retrieval import IndexChoice
@@ -44,7 +45,7 @@ class PageAsked:
 
     page: Path | None = None
     videos: Path | None = None
-    max_size: float = 16
+    max_size: float = MAX_MB
     pictures: bool = True
     mix_examples: int = 24
 

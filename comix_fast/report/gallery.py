@@ -10,13 +10,13 @@ from typing import Any
 from comix_fast.cache import FeatureCache
 from comix_fast.console import Reporter
 from comix_fast.pictures import Footage, Pictures, gather_pictures
+from comix_fast.report import MAX_MB
 from comix_fast.report.gallery_mixes import gather_mixes
 from comix_fast.report.gallery_values import gallery_values
 from comix_fast.report.page import Page, render, write
 from comix_fast.stages.retrieve import DOMAINS, Retrieved
 
 TEMPLATE = "gallery.html.j2"
-MAX_MB = 16.0
 MIX_EXAMPLES = 24
 _MIX_SHARE = 4
 """Mixed backgrounds take one part in so many of what pictures may take."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,10 +32,21 @@ class Predictions:
     def counts(self, head: str, n_classes: int) -> list[list[int]]:
         """[C][C]: how many labelled videos of each class, the rows, a head takes for which, the columns."""
         counts = [[0] * n_classes for _ in range(n_classes)]
-        for label, taken in zip(self.labels, self.predicted[head], strict=True):
-            if label != UNLABELLED:
-                counts[label][taken] += 1
+        for label, taken, count in self.pairs(head):
+            counts[label][taken] = count
         return counts
+
+    def pairs(self, head: str) -> list[list[int]]:
+        """[true class, predicted class, count] of the pairs that occur among labelled videos, in rising order.
+
+        Of many classes these are few, where counts() has a number for every pair.
+        """
+        seen = Counter(
+            (label, taken)
+            for label, taken in zip(self.labels, self.predicted[head], strict=True)
+            if label != UNLABELLED
+        )
+        return [[label, taken, seen[label, taken]] for label, taken in sorted(seen)]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from comix_fast.stages.results import PHASES, Line
 from comix_fast.stages.runs import RunFolder
 
-TARGET_ACCURACY = "target_accuracy"
+TARGET_ACCURACY, CONFIDENT = "target_accuracy", "confident"
+LABELLED_IN_BATCHES = "labelled in training batches"
+"""What the share of each batch is called that got a pseudo-label in training, wherever it is shown."""
+WOULD_BE_LABELLED, RIGHT_AMONG_THESE = "would be labelled", "right among these"
+"""At evaluations: the share of target videos whose likeliest class reaches the threshold; the share of them right."""
 _NO_TERM = frozenset({"seed", "phase", "iteration", "scores", "infomax", "pseudo", TARGET_ACCURACY})
 
 

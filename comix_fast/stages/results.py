@@ -63,15 +63,19 @@ def chosen_steps(lines: Sequence[Line], select_by: str) -> dict[str, dict[str, A
     }
 
 
+def row_names(recipe: AdaptRecipe) -> dict[str, str]:
+    """What the row of each phase is called."""
+    first = "source-only" if recipe.adapts else method_name(recipe)
+    return {"warmstart": first, "adapt": method_name(recipe), "supervised": "target-supervised"}
+
+
 def summarise_run(run: RunFolder) -> dict[str, Any]:
     """The content of results.json: one row per phase, each choice with its values, mean, std and interval.
     score: the label-free score at that step, per seed.
 
     Accuracies are shares in [0, 1]; null where the target has no labels to measure with.
     """
-    first = "source-only" if run.recipe.adapts else method_name(run.recipe)
-    names = {"warmstart": first, "adapt": method_name(run.recipe), "supervised": "target-supervised"}
-    rows = []
+    names, rows = row_names(run.recipe), []
     per_seed = {seed: run.seed(seed).metrics() for seed in run.recipe.seed_list}
     for phase in PHASES:
         steps = {}

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
+from real_runs import RealRuns, make_real_runs
 
 if TYPE_CHECKING:
-    from playwright.sync_api import BrowserContext, Page, Playwright
+    from playwright.sync_api import Browser, BrowserContext, Page, Playwright
 
 FLAGS = [
     "--no-sandbox",
@@ -52,21 +53,28 @@ def playwright() -> Iterator[Playwright]:
         yield started
 
 
-@pytest.fixture
-def browser(playwright: Playwright, tmp_path: Path) -> Iterator[BrowserContext]:
-    """A window of its own, as new: 1280 × 900, light, nothing remembered, no network."""
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> RealRuns:
+    """Small runs of every kind, as the commands make them; made once, in seconds."""
+    return make_real_runs(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture(scope="session")
+def chromium(playwright: Playwright) -> Iterator[Browser]:
+    """The browser, started once, its profile a new one."""
     program = find_chromium()
     if program is None:
         _absent("no Chromium here: apt-get install chromium, or set COMIX_CHROMIUM")
-    context = playwright.chromium.launch_persistent_context(
-        str(tmp_path / "profile"),
-        executable_path=program,
-        args=FLAGS,
-        headless=True,
-        viewport={"width": 1280, "height": 900},
-        color_scheme="light",
-        reduced_motion="reduce",
-        offline=True,
+    started = playwright.chromium.launch(executable_path=program, args=FLAGS, headless=True)
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def browser(chromium: Browser) -> Iterator[BrowserContext]:
+    """A window of its own, as new: 1280 × 900, light, nothing remembered of other tests, no network."""
+    context = chromium.new_context(
+        viewport={"width": 1280, "height": 900}, color_scheme="light", reduced_motion="reduce", offline=True
     )
     yield context
     context.close()

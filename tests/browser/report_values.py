@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,14 @@ from PIL import Image, ImageDraw
 from comix_fast.intervals import summarise
 from comix_fast.report.page import write
 from comix_fast.report.report_page import report_page
+from comix_fast.stages.curves import RIGHT_AMONG_THESE, TARGET_ACCURACY, WOULD_BE_LABELLED
 
 Values = dict[str, Any]
 HOSTILE = "<img src=x onerror=alert(1)>"
 NAMES = ("handshake", "hug", "kick", "point", "punch", "push", "wave", "jump", "squat", "walk", "spin", "climb")
 STEPS = (50, 100, 150, 200, 250, 300)
+NO_PICTURES = "no pictures: the videos are not where the cache says: give --videos"
+_ONLY_HEAD = {"warmstart": "source-only", "supervised": "last"}
 
 
 def write_report(values: Mapping[str, Any], out: Path) -> Path:
@@ -58,7 +62,7 @@ def report_values(
         "differences": {"fields": fields, "n_same": 24 if runs > 1 else 0},
         "pictures": {
             "kind": "still" if pictures else "none",
-            "note": "" if pictures else "the videos are not where the cache says; pass --root",
+            "note": "" if pictures else NO_PICTURES,
             "items": [_picture(n) for n in range(n_classes)] if pictures else [],
         },
         "runs": made,
@@ -79,7 +83,6 @@ def _videos(
                     "role": role,
                     "label": label if labels or role == "source" else None,
                     "picture": label if pictures else None,
-                    "measured": role == "target",
                 }
             )
     return videos
@@ -97,39 +100,50 @@ def _run(
 ) -> dict[str, Any]:
     rng = np.random.default_rng(number)
     adapts = "adapt" in phases
-    heads = ["source-only", "last", "selected"] if adapts else ["last"]
+    heads = ["source-only", "last", "selected"] if adapts else [_ONLY_HEAD[phases[0]]]
     truth = np.array([i % len(classes) for i in range(sum(video["role"] == "target" for video in videos))])
-    rates = {"source-only": 0.72, "last": 0.86 + 0.02 * number if adapts else 0.72, "selected": 0.84}
+    rates = {"source-only": 0.72, "last": 0.86 + 0.02 * number, "selected": 0.84}
     guessed = {h: [_guess(rng, truth, len(classes), rates[h]) for _ in range(n_seeds)] for h in heads}
-    counts = {h: [_confusion(truth, one, len(classes)) for one in g] for h, g in guessed.items()}
+    counts = {h: [_confusion(truth, one) for one in g] for h, g in guessed.items()}
     accuracy = {h: [float((one == truth).mean()) for one in g] for h, g in guessed.items()}
-    row_of = {"warmstart": heads[0], "adapt": "last", "supervised": "last"}
+    row_of = {"warmstart": heads[0], "adapt": "last", "supervised": heads[-1]}
     paths = {phase: [_path(end) for end in accuracy[row_of[phase]]] for phase in phases}
     names = {"warmstart": "source-only", "adapt": "+ teacher", "supervised": "target-supervised"}
+    bound = phases == ("supervised",)
     measured = f"{len(truth)} videos of set2: the ones adapted on, without their labels (transductive)"
+    rows = [_row(names[phase], phase, paths[phase], labels) for phase in phases]
     return {
         "name": HOSTILE if hostile else f"ut-{number}a2b3c4d",
         "path": f"runs/ut-{number}a2b3c4d",
-        "method": "+ teacher" if adapts else "source-only",
+        "method": names[phases[-1]],
+        "imported": False,
+        "bound": bound,
+        "began_with": None,
         "source": "set1",
         "target": "set2",
         "measured_on": measured if labels else "set2 has no labels, so there is no accuracy; see predictions.csv",
         "transductive": True,
         "n_labelled": len(truth) if labels else 0,
-        "n_measured": len(truth),
         "selection": "infomax on the target's unlabelled training videos",
         "warnings": ["2 videos of set1 are shorter than 8 frames"] if number else [],
         "notes": ["made up for a test"],
         "classes": classes,
         "seeds": list(range(n_seeds)),
         "recipe": _recipe(number),
-        "rows": [_row(names[phase], phase, paths[phase], labels) for phase in phases],
+        "rows": rows,
+        "gain": _gain(rows, labels),
+        "over_first": {"points": 2.0 * number, "low": -0.5, "high": 4.5} if number and labels else None,
         "curves": _curves(rng, paths, n_seeds, labels),
         "heads": heads,
+        "head_names": {
+            "source-only": "source-only",
+            "last": names["supervised"] if bound else "last step",
+            "selected": "step chosen without labels",
+        },
         "before": "source-only" if adapts else None,
-        "after": "last",
+        "after": "last" if "last" in heads else heads[0],
         "confusion": {"counts": counts} if labels else None,
-        "map": _map(rng, videos, len(classes), guessed, labels) if with_map else None,
+        "map": _map(np.random.default_rng(100 + number), videos, len(classes), guessed, labels) if with_map else None,
         "map_missing": None if with_map else "the cache is not where the run says: pass --cache",
     }
 
@@ -141,10 +155,26 @@ def _guess(rng: np.random.Generator, truth: np.ndarray, n_classes: int, rate: fl
     return np.where(rng.random(len(truth)) < falling, truth, wrong)
 
 
-def _confusion(truth: np.ndarray, guessed: np.ndarray, n_classes: int) -> list[list[int]]:
-    counts = np.zeros((n_classes, n_classes), dtype=int)
-    np.add.at(counts, (truth, guessed), 1)
-    return counts.tolist()
+def dense(counts: Sequence[Sequence[Sequence[int]]], n_classes: int) -> np.ndarray:
+    """[seed, true, predicted] counts from each seed's triples."""
+    found = np.zeros((len(counts), n_classes, n_classes), dtype=int)
+    for seed, triples in enumerate(counts):
+        for true, predicted, n in triples:
+            found[seed, true, predicted] = n
+    return found
+
+
+def _confusion(truth: np.ndarray, guessed: np.ndarray) -> list[list[int]]:
+    seen = Counter(zip(truth.tolist(), guessed.tolist(), strict=True))
+    return [[true, predicted, seen[true, predicted]] for true, predicted in sorted(seen)]
+
+
+def _gain(rows: Sequence[Mapping[str, Any]], labels: bool) -> dict[str, Any] | None:
+    if len(rows) < 2 or not labels:
+        return None
+    early, late = (row["choices"]["last"]["values"] for row in rows)
+    over = summarise([b - a for a, b in zip(early, late, strict=True)])
+    return {"mean": over.mean, "half_width": over.half_width}
 
 
 def _path(end: float) -> list[float]:
@@ -161,6 +191,7 @@ def _row(name: str, phase: str, paths: list[list[float]], labels: bool) -> dict[
             "values": values if labels else None,
             "mean": over.mean if labels else None,
             "half_width": over.half_width if labels else None,
+            "text": over.text() if labels else "–",
             "iterations": [STEPS[place]] * len(values),
         }
     return {"name": name, "phase": phase, "choices": choices}
@@ -180,31 +211,32 @@ def _recipe(number: int) -> list[dict[str, str]]:
 def _curves(
     rng: np.random.Generator, paths: Mapping[str, list[list[float]]], n_seeds: int, labels: bool
 ) -> list[dict[str, Any]]:
-    """terms: label, kind, used, first and last value."""
+    """terms: label, kind, used, whether the target's labels told it, first and last value."""
     terms = {
-        "cls": ("classification (source labels)", "loss", True, 0.9, 0.4),
-        "teacher": ("agreement with the averaged teacher", "loss", True, 0.35, 0.1),
-        "pseudo-coverage": ("target videos above the threshold", "pseudo", True, 0.4, 0.8),
-        "pseudo-precision": ("of these, labelled right", "pseudo", False, 0.95, 0.88),
-        "infomax": ("infomax", "score", True, 0.4, 0.6),
+        "cls": ("classification (source labels)", "loss", True, False, 0.9, 0.4),
+        "teacher": ("teacher on the target", "loss", True, False, 0.35, 0.1),
+        "coverage": (f"{WOULD_BE_LABELLED} (p ≥ 0.7)", "pseudo", False, False, 0.4, 0.8),
+        "precision": (f"{RIGHT_AMONG_THESE} (p ≥ 0.7)", "pseudo", False, True, 0.95, 0.88),
+        "infomax": ("infomax (no labels)", "score", True, False, 0.4, 0.6),
     }
     curves = []
     for phase in paths:
-        for term, (label, kind, used, first, last) in terms.items():
-            if (phase != "adapt" and term in ("teacher", "pseudo-coverage", "pseudo-precision")) or not (
-                used or labels
-            ):
+        for term, (label, kind, used, with_labels, first, last) in terms.items():
+            if phase == "supervised" or (phase != "adapt" and term == "teacher") or (with_labels and not labels):
                 continue
             lines = np.linspace(first, last, len(STEPS)) + rng.normal(0, 0.015, (n_seeds, len(STEPS)))
-            curves.append(_curve(phase, term, label, kind, used, np.round(lines, 4).tolist()))
+            curves.append(_curve(phase, term, (label, kind, used, with_labels), np.round(lines, 4).tolist()))
         if labels:
-            curves.append(_curve(phase, "target", "target accuracy", "accuracy", False, paths[phase]))
+            told = ("target accuracy", "accuracy", False, True)
+            curves.append(_curve(phase, TARGET_ACCURACY, told, paths[phase]))
     return curves
 
 
-def _curve(phase: str, term: str, label: str, kind: str, used: bool, lines: list[list[float]]) -> dict[str, Any]:
+def _curve(phase: str, term: str, told: tuple[str, str, bool, bool], lines: list[list[float]]) -> dict[str, Any]:
+    label, kind, used, with_labels = told
     series = [{"seed": seed, "x": list(STEPS), "y": line} for seed, line in enumerate(lines)]
-    return {"phase": phase, "term": term, "label": label, "kind": kind, "used": used, "series": series}
+    entry = {"phase": phase, "term": term, "label": label, "kind": kind, "used": used}
+    return {**entry, "measured_with_labels": with_labels, "series": series}
 
 
 def _map(
@@ -243,7 +275,7 @@ def _map(
         "videos": videos,
         "spaces": spaces,
         "before": "source-only" if "source-only" in guessed else "backbone",
-        "after": "last",
+        "after": "last" if "last" in guessed else next(iter(guessed)),
         "neighbours": {
             "k": 5,
             "spaces": {
@@ -251,7 +283,7 @@ def _map(
                 for name, share in shares.items()
             },
         },
-        "picture_note": "",
+        "picture_note": "" if videos[0]["picture"] is not None else NO_PICTURES,
     }
 
 

@@ -27,6 +27,7 @@ def _imported() -> Values:
     """A run of published checkpoints: a head, and nothing else."""
     values = report_values()
     values["runs"][0] |= {"rows": [], "curves": [], "heads": ["last"], "before": None, "confusion": None}
+    values["runs"][0] |= {"imported": True, "n_labelled": 0, "gain": None, "seeds": [0]}
     return values
 
 
@@ -238,7 +239,7 @@ def test_page_without_scripts_says_the_numbers(tmp_path: Path) -> None:
     fallback = text[text.index("<noscript>\n  <table>") : text.rindex("</noscript>")]
     row = report_values()["runs"][0]["rows"][1]["choices"]["last"]
     assert f"{100 * row['mean']:.1f} ± {100 * row['half_width']:.1f}" in fallback
-    assert "measured on 60 videos of set2" in fallback
+    assert "measured on <bdi>60 videos of set2" in fallback
 
 
 # The part of a map's upper canvas that is painted; the lower canvas as a picture.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
-from report_values import report_values, write_report
+from report_values import dense, report_values, write_report
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -64,7 +64,7 @@ def test_confusions_and_classes(opens: Opens, tmp_path: Path) -> None:
     values = report_values(seeds=3)
     run = values["runs"][0]
     page = opens(write_report(values, tmp_path / "report.html"))
-    counts = {head: np.array(run["confusion"]["counts"][head]) for head in run["heads"]}
+    counts = {head: dense(run["confusion"]["counts"][head], len(run["classes"])) for head in run["heads"]}
     before, after = counts["source-only"].sum(axis=0), counts["last"].sum(axis=0)
     for shown, wanted in zip(page.locator("table.matrix").all(), (before, after), strict=True):
         found = [[int(cell.split()[0]) for cell in row[1:]] for row in _cells(shown)]
@@ -102,7 +102,7 @@ def test_many_classes_are_painted_and_still_told(opens: Opens, tmp_path: Path) -
     box = canvas.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] * 4.5 / 101, box["y"] + box["height"] * 4.5 / 101)
-    counts = np.array(values["runs"][0]["confusion"]["counts"]["source-only"]).sum(axis=0)
+    counts = dense(values["runs"][0]["confusion"]["counts"]["source-only"], 101).sum(axis=0)
     said = page.locator(".tip").inner_text()
     assert said.splitlines()[-1] == f"{counts[4, 4]} ({100 * counts[4, 4] / counts[4].sum():.1f} %)"
     assert page.locator("table.classes tbody tr").count() == 101
@@ -115,8 +115,8 @@ def test_curves_are_means_and_say_what_they_were_used_for(opens: Opens, tmp_path
     page = opens(write_report(values, tmp_path / "report.html"))
     curves = {(c["term"], c["phase"]): c for c in values["runs"][0]["curves"]}
     for term, label, unit in (
-        ("target", "target accuracy", 100),
-        ("teacher", "agreement with the averaged teacher", 1),
+        ("target_accuracy", "target accuracy", 100),
+        ("teacher", "teacher on the target", 1),
     ):
         chart = page.locator("figure.chart", has=page.get_by_text(label, exact=True))
         ys = np.array([series["y"] for series in curves[term, "adapt"]["series"]]).mean(axis=0)
@@ -124,17 +124,24 @@ def test_curves_are_means_and_say_what_they_were_used_for(opens: Opens, tmp_path
         wanted = f"{unit * ys[-1]:.1f} %" if unit == 100 else f"{ys[-1]:.3f}".rstrip("0")
         assert "adaptation, mean of 3 seeds, from " in spoken and f"to {wanted} at step 300" in spoken
     unused = page.locator("figure.chart.unused")
-    assert unused.locator("strong").all_inner_texts() == ["of these, labelled right", "target accuracy"]
+    with_labels = "measured with the target’s labels – not used"
+    assert dict(
+        zip(unused.locator("strong").all_inner_texts(), unused.locator(".badge").all_inner_texts(), strict=True)
+    ) == {
+        "would be labelled (p ≥ 0.7)": "measured only",
+        "right among these (p ≥ 0.7)": with_labels,
+        "target accuracy": with_labels,
+    }
     for chart in unused.all():
-        assert "measured only – not used for training or selection" in chart.inner_text()
-        assert "Measured only" in (chart.locator("svg.lines").get_attribute("aria-label") or "")
+        spoken = chart.locator("svg.lines").get_attribute("aria-label") or ""
+        assert spoken.lower().endswith(f"{chart.locator('.badge').inner_text()}.")
     assert page.locator(".chart.accuracy svg .at").count() == 3 * 2 * 3
     page.get_by_text("The curves as numbers").click()
     table = page.locator("#training details table")
     table.wait_for()
     shown = dict(zip(table.locator("thead th").all_inner_texts(), _cells(table)[-1], strict=True))
     assert shown["step"] == "adaptation 300"
-    ys = [series["y"][-1] for series in curves["target", "adapt"]["series"]]
+    ys = [series["y"][-1] for series in curves["target_accuracy", "adapt"]["series"]]
     assert shown["target accuracy"] == f"{100 * np.mean(ys):.1f}"
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from builders import Ended, MakeCache, WriteVideo
 from comix_fast.cache import FeatureCache
-from comix_fast.commands.report import Options, typed
+from comix_fast.commands.report import Options, default_out, typed
 from comix_fast.config import AdaptRecipe
 from comix_fast.console import Silent
 from comix_fast.stages import adapt
@@ -69,6 +69,19 @@ def test_several_runs_beside_them_and_a_folder_that_holds_them(comix: Comix, run
     assert [one["name"] for one in values_of(Path("all.htm"))["runs"]] == ["a", "lr=9", "lr=10"]
     fields = {one["name"]: one["values"] for one in values_of(Path("all.htm"))["differences"]["fields"]}
     assert fields == {"lr": ["0.01", "0.05", "0.1"]}
+
+
+def test_runs_of_no_common_folder_leave_their_page_here(
+    comix: Comix, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "elsewhere" / "b"
+    shutil.copytree(run, other)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert default_out([tmp_path / run, other]) == Path("report.html")
+    assert default_out([tmp_path / run, tmp_path / "runs" / "sweep" / "c"]) == tmp_path / "runs" / "report.html"
+    assert comix("report", tmp_path / run, other, "--no-map").code == 0
+    assert Path("report.html").exists() and not (tmp_path / "report.html").exists()
 
 
 def test_too_many_runs_are_to_be_named(comix: Comix, run: Path) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import threading
+
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
 from comix_fast.errors import ShapeError
+from comix_fast.report.gathering import layout
 from comix_fast.report.gathering.layout import (
     SIDE,
     lay_out,
@@ -34,6 +40,63 @@ def test_the_same_seed_gives_the_same_map_on_any_number_of_threads(rng: np.rando
     done: list[int] = []
     both = lay_out_all([rows, rows[::-1]], 4, 2, done.append)
     assert np.array_equal(both[0], first) and done == [1, 1]
+
+
+INTERRUPTED = """
+import signal, threading
+# Shells have what they run in the background ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+import numpy as np
+from comix_fast.report.gathering import layout
+begun = threading.Barrier(3)
+def endless(vectors, seed):
+    begun.wait()
+    threading.Event().wait()
+layout.lay_out = endless
+threading.Thread(target=lambda: (begun.wait(), print("begun", flush=True)), daemon=True).start()
+layout.lay_out_all([np.zeros((9, 2))] * 3, 0, 2, print)
+"""
+
+
+def test_an_interruption_waits_for_no_map() -> None:
+    command = [sys.executable, "-c", INTERRUPTED]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout and process.stdout.readline() == "begun\n"
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=5)
+        finally:
+            process.kill()
+    assert process.returncode in (-signal.SIGINT, 130) and said.rstrip().endswith("KeyboardInterrupt")
+
+
+def test_a_map_that_fails_is_an_error_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    laid: list[float] = []
+
+    def fails(vectors: np.ndarray, seed: int) -> np.ndarray:
+        laid.append(vectors[0, 0])
+        raise ShapeError(f"map {vectors[0, 0]:.0f}")
+
+    monkeypatch.setattr(layout, "lay_out", fails)
+    with pytest.raises(ShapeError, match="map 0"):
+        lay_out_all([np.full((2, 2), float(n)) for n in range(4)], 0, 1, lambda done: None)
+    assert laid == [0.0]
+
+
+def test_maps_come_in_the_order_of_their_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    last_is_done = threading.Event()
+
+    def slowly(vectors: np.ndarray, seed: int) -> np.ndarray:
+        if vectors[0, 0] == 0:
+            assert last_is_done.wait(10)
+        elif vectors[0, 0] == 3:
+            last_is_done.set()
+        return vectors
+
+    monkeypatch.setattr(layout, "lay_out", slowly)
+    done: list[int] = []
+    found = lay_out_all([np.full((2, 2), float(n)) for n in range(4)], 0, 2, done.append)
+    assert [one[0, 0] for one in found] == [0, 1, 2, 3] and done == [1, 1, 1, 1]
 
 
 def test_what_is_near_stays_near(rng: np.random.Generator) -> None:

@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from small_runs import SHORT, adapted, curve, edit_json, gathered, of_one, terms
 
 from builders import MakeCache
 from comix_fast.errors import RunError
+from comix_fast.intervals import Summary
 from comix_fast.report.gathering import read_run
 from comix_fast.report.gathering.curves import MOST_POINTS
 from comix_fast.report.gathering.recipe_rows import differences
@@ -40,12 +40,13 @@ def test_the_table_is_that_of_the_run(run: Path) -> None:
             assert choice["mean"] == told[name]["mean"]
             assert choice["half_width"] == told[name]["interval95"]
             assert choice["iterations"] == told[name]["iteration"]
+            assert choice["text"] == Summary(choice["mean"], None, choice["half_width"], 2).text()
     assert (values["name"], values["method"], values["seeds"]) == ("a", "+ teacher", [0, 1])
     assert (values["heads"], values["before"], values["after"]) == (
         ["source-only", "last", "selected"], "source-only", "last",
     )  # fmt: skip
     assert values["measured_on"] == results["measured_on"]
-    assert (values["n_labelled"], values["n_measured"], values["transductive"]) == (18, 18, True)
+    assert (values["n_labelled"], values["transductive"]) == (18, True)
     early, late = (row["choices"]["last"]["values"] for row in values["rows"])
     assert values["gain"]["mean"] == pytest.approx(sum(b - a for a, b in zip(early, late, strict=True)) / 2)
 
@@ -56,7 +57,11 @@ def test_matrices_are_counted_by_hand(run: Path) -> None:
         with (run / f"seed-{seed}" / "predictions.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
         for head in values["heads"]:
-            counts = values["confusion"]["counts"][head][place]
+            pairs = values["confusion"]["counts"][head][place]
+            assert pairs == sorted(pairs) and all(count for *_, count in pairs)
+            counts = [[0] * 3 for _ in range(3)]
+            for true, taken, count in pairs:
+                counts[true][taken] = count
             for true, name in enumerate(values["classes"]):
                 for taken, other in enumerate(values["classes"]):
                     expected = sum(row["label"] == name and row[head] == other for row in rows)
@@ -77,6 +82,10 @@ def test_curves_say_what_was_used_and_what_only_measured(run: Path) -> None:
     assert curve(values, "adapt", "infomax")["kind"] == "score" and curve(values, "adapt", "infomax")["used"]
     unused = {one["term"] for one in values["curves"] if not one["used"]}
     assert unused == {"target_accuracy", "coverage", "precision"}
+    with_labels = {one["term"] for one in values["curves"] if one["measured_with_labels"]}
+    assert with_labels == {"target_accuracy", "precision"}  # no label is looked at for coverage
+    assert curve(values, "adapt", "coverage")["label"] == "would be labelled (p ≥ 0.7)"
+    assert curve(values, "adapt", "precision")["label"] == "right among these (p ≥ 0.7)"
     assert curve(values, "adapt", "coverage")["series"][1]["y"][-1] == pytest.approx(
         json.loads((run / "seed-1/metrics.jsonl").read_text().splitlines()[-1])["pseudo"]["coverage"], rel=1e-5
     )
@@ -117,6 +126,7 @@ def test_batches_of_pseudo_labels_are_shares_not_losses(make_cache: MakeCache, t
     assert terms(values, "adapt", "pseudo") == ["confident", "coverage", "precision"]
     assert "confident" not in terms(values, "adapt", "loss")
     assert curve(values, "adapt", "align")["label"] == "target pseudo-labels"
+    assert curve(values, "adapt", "confident")["label"] == "labelled in training batches"
     assert values["rows"][1]["choices"]["last"]["half_width"] is None
 
 
@@ -129,7 +139,8 @@ def test_unfinished_seeds_are_left_out_and_named(run: Path) -> None:
     assert values["rows"][1]["choices"]["last"]["values"] == whole["rows"][1]["choices"]["last"]["values"][:1]
     assert len(values["confusion"]["counts"]["last"]) == 1
     assert [one["seed"] for one in curve(values, "adapt", "cls")["series"]] == [0, 1]
-    assert any("1 of 2 seeds are not finished (1)" in note for note in values["notes"])
+    (note,) = [note for note in values["notes"] if "1 of 2 seeds are not finished (1)" in note]
+    assert "seed 1: adapt, step 20, loss" in note and "goes on with what was interrupted" in note
     (run / "seed-0" / "predictions.csv").unlink()
     values = of_one(run)
     assert (values["seeds"], values["rows"], values["heads"], values["after"]) == ([], [], [], None)
@@ -149,6 +160,14 @@ def test_the_target_supervised_bound(make_cache: MakeCache, tmp_path: Path) -> N
     assert (values["heads"], values["before"], values["after"]) == (["last"], None, "last")
     assert len(values["confusion"]["counts"]["last"]) == 2
     assert not any("pseudo" in note for note in values["notes"])
+    assert values["bound"] and values["head_names"]["last"] == "target-supervised"
+    assert values["measured_on"] == (
+        "18 videos of target domain: 5 folds, each predicted by a head trained on the labels of the others"
+    )
+    lists = adapted(make_cache("apart", test=True), tmp_path / "held", replace(SHORT, method="target-supervised"))
+    assert of_one(lists)["measured_on"].endswith(
+        "its test list; trained on the labels of target domain's training videos"
+    )
 
 
 def test_a_target_without_labels(make_cache: MakeCache, tmp_path: Path) -> None:
@@ -164,9 +183,9 @@ def test_a_target_without_labels(make_cache: MakeCache, tmp_path: Path) -> None:
 def test_some_labels_are_counted_alone(make_cache: MakeCache, tmp_path: Path) -> None:
     cache = make_cache(target_labels=[0, None] * 9)
     values = of_one(adapted(cache, tmp_path / "run"))
-    counts = torch.tensor(values["confusion"]["counts"]["last"])
-    assert counts.sum(dim=(1, 2)).tolist() == [9, 9]
-    assert counts[:, 1:].sum() == 0
+    for pairs in values["confusion"]["counts"]["last"]:
+        assert sum(count for *_, count in pairs) == 9
+        assert {true for true, *_ in pairs} == {0}
 
 
 def test_an_imported_run_has_a_head_and_nothing_measured(run: Path) -> None:
@@ -176,11 +195,16 @@ def test_an_imported_run_has_a_head_and_nothing_measured(run: Path) -> None:
                 path.unlink()
     (run / "seed-1" / "last.safetensors").unlink()
     edit_json(run / "run.json", lambda meta: meta["recipe"].update(iterations=None, seeds=1))
-    edit_json(run / "run.json", lambda meta: meta.update(cache="", cache_key="", n_labelled=0, notes=["imported"]))
+    edit_json(
+        run / "run.json",
+        lambda meta: meta.update(cache="", cache_key="", n_labelled=0, notes=["imported"], imported={}),
+    )
     values = of_one(run)
     assert (values["seeds"], values["heads"], values["before"], values["after"]) == ([0], ["last"], None, "last")
     assert (values["rows"], values["curves"], values["confusion"]) == ([], [], None)
     assert values["notes"] == ["imported"]
+    assert values["imported"] and values["head_names"]["last"] == "the imported head"
+    assert "imported" in values["measured_on"] and "predictions.csv" not in values["measured_on"]
 
 
 def test_the_recipe_has_every_field_once_and_the_features(run: Path) -> None:

@@ -7,17 +7,20 @@ from typing import Any
 
 from comix_fast.intervals import summarise
 from comix_fast.report.gathering.readings import Reading
-from comix_fast.stages.results import CHOICES, PHASES, chosen_steps, summarise_run
+from comix_fast.report.gathering.wording import phase_names
+from comix_fast.stages.results import CHOICES, PHASES, chosen_steps
+
+NO_NUMBER = "–"
 
 
 def accuracy_rows(reading: Reading) -> list[dict[str, Any]]:
     """A row for each phase, over the seeds that are finished: what results.json says once all of them are.
 
     values: shares in [0, 1], one a seed, null where the target has no labels; half_width: of the 95 % t-interval of
-    their mean, null for a single seed; iterations: of the steps.
+    their mean, null for a single seed; text: both as the terminal has them, in percent; iterations: of the steps.
     """
     run, rows = reading.folder, []
-    names = {row["phase"]: row["name"] for row in summarise_run(run)["rows"]}
+    names = phase_names(run)
     for phase in PHASES:
         steps = []
         for seed in reading.seeds:
@@ -34,6 +37,7 @@ def _over_seeds(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     values = [step["accuracy"] for step in steps]
     iterations = [step["iteration"] for step in steps]
     if None in values:
-        return {"values": None, "mean": None, "half_width": None, "iterations": iterations}
+        return {"values": None, "mean": None, "half_width": None, "text": NO_NUMBER, "iterations": iterations}
     over = summarise(values)
-    return {"values": values, "mean": over.mean, "half_width": over.half_width, "iterations": iterations}
+    interval = {"mean": over.mean, "half_width": over.half_width, "text": over.text()}
+    return {"values": values, **interval, "iterations": iterations}

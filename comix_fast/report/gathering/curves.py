@@ -8,13 +8,21 @@ from typing import Any
 
 from comix_fast.config import AdaptRecipe
 from comix_fast.report.gathering.readings import Reading, finite, is_number
-from comix_fast.stages.curves import TARGET_ACCURACY, mean_curves, worth_showing
+from comix_fast.stages.curves import (
+    CONFIDENT,
+    LABELLED_IN_BATCHES,
+    RIGHT_AMONG_THESE,
+    TARGET_ACCURACY,
+    WOULD_BE_LABELLED,
+    mean_curves,
+    worth_showing,
+)
 from comix_fast.stages.results import PHASES, Line, score_of
 
 MOST_POINTS = 400
 """Of one line: a screen shows no more."""
 
-_NO_TERM = (TARGET_ACCURACY, "confident")
+_NO_TERM = (TARGET_ACCURACY, CONFIDENT)
 _LABELS = {
     "cls": "classification (source labels)",
     "second": "second classifier (source labels)",
@@ -38,7 +46,8 @@ def curves(reading: Reading) -> list[dict[str, Any]]:
     """One entry for each phase and quantity, with a line for every seed that logged it; the loss terms come first.
 
     kind: "loss"; "score", the label-free one that selects; "pseudo", shares of pseudo-labelled videos; "accuracy".
-    used: whether training or selection used it; what is only measured, target accuracy above all, is marked so.
+    used: whether training or selection used it. measured_with_labels: whether the target's labels told it; that is
+    never used. The share of videos that would be labelled is neither: no label is looked at for it.
     A number that is not finite is null. A line of more than MOST_POINTS evaluations is thinned, ends kept.
     """
     found, means = [], mean_curves(reading.folder)
@@ -72,35 +81,29 @@ def lacks_pseudo(reading: Reading) -> bool:
 
 def _losses(terms: Sequence[str], recipe: AdaptRecipe) -> Iterator[Quantity]:
     for term in terms:
-        yield {"term": term, "label": _label(term, recipe), "kind": "loss", "used": True}, _taken(term)
+        yield _entry(term, _label(term, recipe), "loss", used=True), _taken(term)
 
 
 def _others(by_seed: Mapping[int, Sequence[Line]], recipe: AdaptRecipe) -> list[Quantity]:
     """What the lines of one phase hold beside loss terms, and how it is taken from a line."""
     shares = [line["pseudo"] for lines in by_seed.values() for line in lines if "pseudo" in line]
     threshold = f" (p ≥ {shares[0]['threshold']:g})" if shares and is_number(shares[0].get("threshold")) else ""
+    score = f"{recipe.select_by} (no labels)"
     return [
-        (
-            {"term": "confident", "label": "share of training batches labelled", "kind": "pseudo", "used": True},
-            lambda line: line.get("confident"),
-        ),
-        (
-            {"term": "coverage", "label": f"pseudo-labelled share{threshold}", "kind": "pseudo", "used": False},
-            lambda line: line.get("pseudo", {}).get("coverage"),
-        ),
-        (
-            {"term": "precision", "label": f"right among them{threshold}", "kind": "pseudo", "used": False},
-            lambda line: line.get("pseudo", {}).get("precision"),
-        ),
-        (
-            {"term": recipe.select_by, "label": f"{recipe.select_by} (no labels)", "kind": "score", "used": True},
-            lambda line: score_of(line, recipe.select_by),
-        ),
-        (
-            {"term": TARGET_ACCURACY, "label": "target accuracy", "kind": "accuracy", "used": False},
-            lambda line: line[TARGET_ACCURACY],
-        ),
+        (_entry(CONFIDENT, LABELLED_IN_BATCHES, "pseudo", used=True), _taken(CONFIDENT)),
+        (_entry("coverage", f"{WOULD_BE_LABELLED}{threshold}", "pseudo"), _of_pseudo("coverage")),
+        (_entry("precision", f"{RIGHT_AMONG_THESE}{threshold}", "pseudo", with_labels=True), _of_pseudo("precision")),
+        (_entry(recipe.select_by, score, "score", used=True), lambda line: score_of(line, recipe.select_by)),
+        (_entry(TARGET_ACCURACY, "target accuracy", "accuracy", with_labels=True), _taken(TARGET_ACCURACY)),
     ]
+
+
+def _entry(term: str, label: str, kind: str, *, used: bool = False, with_labels: bool = False) -> dict[str, Any]:
+    return {"term": term, "label": label, "kind": kind, "used": used, "measured_with_labels": with_labels}
+
+
+def _of_pseudo(name: str) -> Take:
+    return lambda line: line.get("pseudo", {}).get(name)
 
 
 def _taken(term: str) -> Take:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,20 +20,15 @@ from comix_fast.report.gathering.layout import Points, lay_out_all, method_text,
 from comix_fast.report.gathering.mixing import of_spaces
 from comix_fast.report.gathering.readings import Reading
 from comix_fast.report.gathering.sampling import stratified
+from comix_fast.report.gathering.wording import head_labels
 from comix_fast.retrieval import Embeddings, l2_normalise
 from comix_fast.retrieval.vectors import Float32s, Int64s
 from comix_fast.stages.bank import Banks, load_banks
 from comix_fast.stages.measuring import predict_logits
 from comix_fast.stages.retrieve import BACKBONE, DOMAINS, backbone_space, fitting_heads, head_space, searched
-from comix_fast.stages.runs import LAST, SELECTED, SOURCE_ONLY
+from comix_fast.stages.runs import LAST, SOURCE_ONLY
 from comix_fast.stages.seen import Seen
 
-_LABELS = {
-    SOURCE_ONLY: "the head before adaptation, trained on the source",
-    LAST: "the head after adaptation, its last step",
-    SELECTED: "the head after adaptation, its step chosen without labels",
-}
-_ONLY = "the head, trained on the source alone"
 Space = Mapping[str, Embeddings]
 
 
@@ -99,9 +95,7 @@ class Maps:
         spaces = {BACKBONE: loaded.backbone} | {name: told.space for name, told in heads.items()}
         shown, notes = self._shown(loaded)
         backbone = str(loaded.cache.recipe["backbone"]["name"])
-        labels = {BACKBONE: f"{backbone} features, as the backbone gives them"} | _LABELS
-        if not reading.folder.recipe.adapts:
-            labels[SOURCE_ONLY] = _ONLY
+        labels = {BACKBONE: f"{backbone} features, as the backbone gives them"} | head_labels(reading.folder)
         draw = self._asked.seed or 0
         joined = {name: _joined(space)[shown] for name, space in spaces.items()}
         after = next(name for name in (LAST, *reversed(fitting)) if name in fitting)
@@ -139,10 +133,7 @@ class Maps:
         stated, reverse = reading.folder.meta["cache"], reading.folder.recipe.reverse
         path = self._asked.cache or (Path(stated) if stated else None)
         if path is None:
-            raise RunError(
-                f"{reading.shown} names no cache: its backbone is its own",
-                hint=f"extract with --weights {reading.shown} and give that --cache",
-            )
+            raise _no_cache(reading)
         if (path, reverse) not in self._loaded:
             cache = self._opened(path)
             banks = load_banks(cache, mixed=False, reverse=reverse, reporter=self._reporter)
@@ -186,6 +177,20 @@ class Maps:
         return [first, *(turned(self._points[key], first) for key in keys[1:])]
 
 
+def _no_cache(reading: Reading) -> RunError:
+    """Of a run that was not made on a cache. Only one that trained a backbone can be extracted with its weights."""
+    run = reading.folder
+    if any(run.seed(seed).backbone_path(run.result).exists() for seed in reading.seeds):
+        return RunError(
+            f"{reading.shown} names no cache: its backbone is its own",
+            hint=f"extract with --weights {shlex.quote(reading.shown)} and give that --cache",
+        )
+    return RunError(
+        f"{reading.shown} names no cache, and trained no backbone",
+        hint="give a cache of the features that its head takes: --cache CACHE",
+    )
+
+
 @torch.inference_mode()
 def _told(reading: Reading, seed: int, name: str, seen: Seen) -> _Told:
     run = reading.folder
@@ -209,7 +214,6 @@ def _videos(space: Space, shown: Int64s) -> list[dict[str, Any]]:
             "role": domain,
             "label": int(label) if label >= 0 else None,
             "picture": None,
-            "measured": domain == "target",
         }
         for domain in DOMAINS
         for video, label in zip(space[domain].ids, space[domain].labels, strict=True)

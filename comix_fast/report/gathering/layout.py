@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import queue
+import threading
+from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -26,7 +29,9 @@ _KEPT_DIGITS = 5
 would otherwise grow into another map."""
 _ROUNDING = 1e-6
 _INITIAL, _JITTER = 1e-4, 1e-2
+_LOOK_UP_SECONDS = 0.2
 Points = NDArray[np.float64]
+_Made = queue.SimpleQueue[tuple[int, Points | BaseException]]
 
 
 def perplexity_of(n_videos: int) -> float:
@@ -70,14 +75,50 @@ def lay_out(vectors: Floats, seed: int) -> Points:
 
 
 def lay_out_all(spaces: Sequence[Floats], seed: int, threads: int, advance: Advance) -> list[Points]:
-    """lay_out of several embeddings, at once on some threads. advance: called with 1 as each is done."""
-    found = []
+    """lay_out of several embeddings, at once on some threads, which an interruption does not wait for.
+
+    advance: called with 1 as each is done. Raises what the first of them to fail raises.
+    """
+    made: _Made = queue.SimpleQueue()
+    waiting = deque(enumerate(spaces))
+    found: dict[int, Points] = {}
     # BLAS has one number of threads for the whole process: set here, not by each worker.
-    with threadpool_limits(1), ThreadPoolExecutor(max(1, min(threads, len(spaces)))) as pool:
-        for points in pool.map(lambda vectors: lay_out(vectors, seed), spaces):
-            found.append(points)
-            advance(1)
-    return found
+    with threadpool_limits(1):
+        try:
+            for _ in range(min(max(1, threads), len(spaces))):
+                # Daemons, which no executor has: nobody waits for a layout that was interrupted, nor does the
+                # interpreter as it ends.
+                threading.Thread(target=_lay_out_waiting, args=(waiting, seed, made), daemon=True).start()
+            while len(found) < len(spaces):
+                place, points = _next(made)
+                if isinstance(points, BaseException):
+                    raise points
+                found[place] = points
+                advance(1)
+        finally:
+            waiting.clear()
+    return [found[place] for place in range(len(spaces))]
+
+
+def _next(made: _Made) -> tuple[int, Points | BaseException]:
+    """What is made next. It looks up now and then: a signal on the way into a wait without end would end none."""
+    while True:
+        with contextlib.suppress(queue.Empty):
+            return made.get(timeout=_LOOK_UP_SECONDS)
+
+
+def _lay_out_waiting(waiting: deque[tuple[int, Floats]], seed: int, made: _Made) -> None:
+    """One worker: lays out what waits until nothing does; an error is the caller's to raise."""
+    while True:
+        try:
+            place, vectors = waiting.popleft()
+        except IndexError:
+            return
+        try:
+            made.put((place, lay_out(vectors, seed)))
+        except BaseException as error:
+            made.put((place, error))
+            return
 
 
 def principal(vectors: Floats) -> Points:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from comix_fast.console import Reporter
 from comix_fast.errors import ComixError
+from comix_fast.report import MAX_MB
 from comix_fast.report.gathering.embedding_map import MapAsked, MapMade, Maps
 from comix_fast.report.gathering.over_first import over_first
 from comix_fast.report.gathering.pictured import NONE, PicturesAsked, add_pictures
+from comix_fast.report.gathering.plain import plain
 from comix_fast.report.gathering.readings import Reading
 from comix_fast.report.gathering.recipe_rows import differences
 from comix_fast.report.gathering.run_values import run_values
 from comix_fast.version import __version__
 
-DEFAULT_CAP = 16
+_NOTES = 4096
+"""Bytes that notes on the page's own size may take."""
 _NO_MAP = "left out, as asked"
 Size = Callable[[Mapping[str, Any]], int]
 
@@ -32,7 +36,7 @@ class ReportAsked:
     on: str
     maps: MapAsked | None = field(default_factory=MapAsked)
     pictures: PicturesAsked = field(default_factory=PicturesAsked)
-    cap: int = DEFAULT_CAP * 1_000_000
+    cap: int = round(MAX_MB * 1e6)
 
 
 def gather(readings: Sequence[Reading], asked: ReportAsked, size: Size, reporter: Reporter) -> dict[str, Any]:
@@ -59,14 +63,26 @@ def gather(readings: Sequence[Reading], asked: ReportAsked, size: Size, reporter
         "pictures": dict(NONE),
         "runs": runs,
     }
-    bare = size(values)
+    bare = size(plain(values))
     if bare > asked.cap:
-        notes.append(
-            f"the page takes {_mb(bare)} without any picture, more than the {_mb(asked.cap)} of --max-size: name fewer "
-            "runs, or ask for fewer --map-videos"
-        )
+        notes.append(_over_cap(values, bare, asked.cap, size))
     values["pictures"] = add_pictures(maps, asked.pictures, asked.cap - bare, reporter)
-    return values
+    return dict(plain(values))
+
+
+def _over_cap(values: Mapping[str, Any], bare: int, cap: int, size: Size) -> str:
+    """The note of a page that is too large without a picture: only what makes it small enough, or may, is advised."""
+    ways, runs = [], values["runs"]
+    if any(run["map"] for run in runs):
+        without = size(plain({**values, "runs": [{**run, "map": None} for run in runs]}))
+        if without <= cap:
+            ways.append("ask for fewer --map-videos")
+    if len(runs) > 1:
+        ways.append("name fewer runs")
+    ways.append(f"allow --max-size {math.ceil((bare + _NOTES) / 1e5) / 10:g}")
+    return (
+        f"the page takes {_mb(bare)} without any picture, more than the {_mb(cap)} of --max-size: {', or '.join(ways)}"
+    )
 
 
 def _add_maps(

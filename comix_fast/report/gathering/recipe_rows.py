@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from comix_fast.report.gathering.wording import began_with
 from comix_fast.stages.runs import RunFolder
 
 ABSENT = "—"
@@ -28,11 +29,24 @@ Row = dict[str, str]
 
 
 def recipe_rows(run: RunFolder) -> list[Row]:
-    """name, value and group of every field: the recipe's as settled, then the features' ("clips.length" and so on)."""
+    """name, value and group of every field: the recipe's as settled, then the features' ("clips.length" and so on).
+
+    "start": the head it began with, of runs that began with one; device and versions: what else decides the heads.
+    """
     group_of = {name: group for group, names in _GROUPS.items() for name in names}
     recipe = [
         {"name": name, "value": text(value), "group": group_of.get(name, "method")}
         for name, value in run.recipe.to_json().items()
+    ]
+    recipe += [
+        {"name": name, "value": text(value), "group": group}
+        for name, value, group in (
+            ("start", began_with(run), "method"),
+            ("device", run.meta.get("device", "cpu"), "schedule"),
+            ("draws version", run.meta.get("draws", "1"), "schedule"),
+            ("methods version", run.meta.get("methods", "1"), "schedule"),
+        )
+        if value is not None
     ]
     features: dict[str, Any] = {"source": run.meta["source"], "target": run.meta["target"]}
     # The recipe has a batch_size too.

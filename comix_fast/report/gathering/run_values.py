@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from comix_fast.errors import first_few
 from comix_fast.intervals import summarise
 from comix_fast.report.gathering.accuracy import accuracy_rows
 from comix_fast.report.gathering.curves import MOST_POINTS, curves, lacks_pseudo, was_thinned
 from comix_fast.report.gathering.readings import Reading
 from comix_fast.report.gathering.recipe_rows import recipe_rows
-from comix_fast.stages.results import measured_on, method_name, selection_text
+from comix_fast.report.gathering.unfinished import unfinished_note
+from comix_fast.report.gathering.wording import (
+    began_with,
+    head_names,
+    is_bound,
+    is_imported,
+    measured_text,
+    method_text,
+)
+from comix_fast.stages.results import selection_text
 from comix_fast.stages.road import ADAPT, WARMSTART
 from comix_fast.stages.runs import SOURCE_ONLY
 
@@ -23,13 +31,15 @@ def run_values(reading: Reading, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "path": reading.shown,
-        "method": method_name(run.recipe),
+        "method": method_text(run),
+        "imported": is_imported(run),
+        "bound": is_bound(run),
+        "began_with": began_with(run),
         "source": run.meta["source"],
         "target": run.meta["target"],
-        "measured_on": measured_on(run.meta),
+        "measured_on": measured_text(run),
         "transductive": run.meta["transductive"],
         "n_labelled": run.meta["n_labelled"],
-        "n_measured": run.meta["dataset"]["measured"]["n"],
         "selection": selection_text(run.recipe.select_by),
         "warnings": [str(warning) for warning in run.meta["warnings"]],
         "notes": [*map(str, run.meta["notes"]), *_notes(reading)],
@@ -40,6 +50,7 @@ def run_values(reading: Reading, name: str) -> dict[str, Any]:
         "gain": _gain(rows),
         "curves": curves(reading),
         "heads": heads,
+        "head_names": head_names(run),
         "before": SOURCE_ONLY if SOURCE_ONLY in heads and after != SOURCE_ONLY else None,
         "after": after,
         "confusion": _confusion(reading),
@@ -49,11 +60,11 @@ def run_values(reading: Reading, name: str) -> dict[str, Any]:
 
 
 def _confusion(reading: Reading) -> dict[str, Any] | None:
-    """{"counts": head -> [seed][true][predicted]} over the labelled videos; None where none is labelled."""
+    """{"counts": head -> [seed] -> [true, predicted, count] of the pairs that occur}; None if no video is labelled."""
     found = reading.predictions.values()
     if not any(label >= 0 for one in found for label in one.labels):
         return None
-    return {"counts": {head: [one.counts(head, len(reading.classes)) for one in found] for head in reading.heads}}
+    return {"counts": {head: [one.pairs(head) for one in found] for head in reading.heads}}
 
 
 def _gain(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
@@ -68,13 +79,8 @@ def _gain(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 def _notes(reading: Reading) -> list[str]:
     notes = []
-    if missing := reading.unfinished:
-        named, there = first_few(map(str, missing)), reading.seeds
-        what = "its table and matrices are of the others" if there else "there is no table and no matrix yet"
-        notes.append(
-            f"{len(missing)} of {len(missing) + len(there)} seeds are not finished ({named}): {what}; "
-            "the command that began the run goes on with it"
-        )
+    if reading.unfinished:
+        notes.append(unfinished_note(reading))
     if lacks_pseudo(reading):
         notes.append(
             "coverage and precision of pseudo-labels were not logged by the comix-fast that made this run; "

@@ -80,7 +80,7 @@ const Charts = (() => {
   }
 
   /**
-   * Lines over steps, phase after phase. chart: {label, kind, used, finished: seeds, phases: {phase: series},
+   * Lines over steps, phase after phase. chart: {label, kind, used, withLabels, finished: seeds, phases: {phase: series},
    * marks: [{name, phase, x, y}]}; scale: {low, high, ends: [[phase, last step]]}, which charts that are compared share.
    */
   function lines(chart, scale) {
@@ -101,7 +101,7 @@ const Charts = (() => {
       if (stretch && one.y !== null) drawn.append(MARKS[one.name](stretch.x(one.x), y(one.y)));
     }
     const sentence = told.length ? `${chart.label}: ${told.join("; ")}.` : `${chart.label}: no values.`;
-    drawn.setAttribute("aria-label", chart.used ? sentence : `${sentence} Measured only, not used for training or selection.`);
+    drawn.setAttribute("aria-label", [sentence, Parts.sentence(Parts.unused(chart) ?? "")].filter(Boolean).join(" "));
     follow(drawn, chart, along, words);
     return drawn;
   }
@@ -112,7 +112,7 @@ const Charts = (() => {
     if (place) parts.push(svg("line", { class: "between", x1: stretch.from, x2: stretch.from, y1: TOP - 12, y2: HEIGHT - BOTTOM }));
     parts.push(
       svg("line", { class: "axis", x1: stretch.from, x2: stretch.to, y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM }),
-      svg("text", { class: "soft", x: stretch.from + (place ? 5 : 0), y: TOP - 10 }, Parts.PHASES[stretch.phase] ?? stretch.phase),
+      svg("text", { class: "soft", x: stretch.from + (place ? 5 : 0), y: TOP - 10 }, Parts.phaseName(stretch.phase, stretch.end)),
       svg("text", { class: "soft", x: stretch.to - (place < phases - 1 ? 3 : 0), y: HEIGHT - BOTTOM + 16, "text-anchor": "end" },
         `${place === phases - 1 ? "step " : ""}${Comix.count(stretch.end)}`));
     if (!place) parts.push(svg("text", { class: "soft", x: LEFT, y: HEIGHT - BOTTOM + 16 }, "0"));
@@ -127,7 +127,7 @@ const Charts = (() => {
     if (over.x.length) {
       const last = over.x.length - 1;
       const first = last ? `from ${words(over.y[0])} at step ${over.x[0]} to ` : "";
-      told.push(`${Parts.PHASES[stretch.phase] ?? stretch.phase}, mean of ${Parts.plural(over.n, "seed")}, `
+      told.push(`${Parts.phaseName(stretch.phase, stretch.end)}, mean of ${Parts.plural(over.n, "seed")}, `
         + `${first}${words(over.y[last])} at step ${over.x[last]}`);
     }
     return parts;
@@ -152,7 +152,7 @@ const Charts = (() => {
       guide.setAttribute("x2", stretch.x(step));
       guide.setAttribute("visibility", "visible");
       hint.show(event.clientX, event.clientY,
-        el("div", {}, `${Parts.PHASES[stretch.phase] ?? stretch.phase}, step ${Comix.count(step)}`),
+        el("div", {}, `${Parts.phaseName(stretch.phase, stretch.end)}, step ${Comix.count(step)}`),
         el("strong", {}, mean === undefined ? "not all seeds" : `mean ${words(mean)}`),
         here.length > 1 ? el("div", { class: "soft" }, here.map((one) => `seed ${one.seed}: ${words(one.y)}`).join(" · ")) : null);
     });

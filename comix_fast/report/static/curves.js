@@ -7,7 +7,8 @@ const Curves = (() => {
   const ORDER = ["warmstart", "adapt", "supervised"];
   const GROUPS = [
     ["loss", "Losses", "What training lowers: the mean over seeds, each seed faint behind it."],
-    ["pseudo", "Pseudo-labels", "The share of target videos that are given a label, and how many of these labels are right."],
+    ["pseudo", "Pseudo-labels", "The share of target videos whose likeliest class would reach the threshold, p ≥ t, and how many "
+      + "of these classes would be right."],
     ["score", "Scores without labels", "What a step is chosen by where no label may be looked at."],
     ["accuracy", "Target accuracy", "What the target's own labels say."],
   ];
@@ -20,10 +21,13 @@ const Curves = (() => {
       const key = `${curve.kind} ${curve.term}${bound ? " supervised" : ""}`;
       if (!charts.has(key)) {
         const label = bound ? `${curve.label}, head trained on target labels` : curve.label;
-        charts.set(key, { key, label, term: curve.term, kind: curve.kind, used: true, finished: run.seeds, phases: {}, marks: [] });
+        charts.set(key, { key, label, term: curve.term, kind: curve.kind, used: true, withLabels: false,
+          finished: run.seeds, phases: {}, marks: [] });
       }
       const chart = charts.get(key);
-      chart.used = chart.used && curve.used;
+      // A bound is trained on the target's labels: nothing of it is to be told from what was used.
+      chart.used = chart.used && (curve.used || bound);
+      chart.withLabels = chart.withLabels || Boolean(curve.measured_with_labels);
       chart.phases[curve.phase] = curve.series;
       if (curve.kind === "accuracy" && !bound) chart.marks.push(...marks(run, curve.phase));
     }
@@ -59,7 +63,7 @@ const Curves = (() => {
     const said = at === undefined ? "" : ` ${isShare ? `${percent(at)} %` : Charts.number(at)} at the end`;
     return el("figure", { class: `chart ${chart.kind}${chart.used ? "" : " unused"}` },
       el("figcaption", {}, el("strong", {}, chart.label), el("span", { class: "soft" }, said),
-        chart.used ? null : el("div", {}, Parts.measuredOnly())),
+        chart.used ? null : el("div", {}, el("span", { class: "badge plain" }, Parts.unused(chart)))),
       Charts.lines(chart, scale));
   }
 
@@ -73,13 +77,14 @@ const Curves = (() => {
     const rows = ORDER.flatMap((phase) => {
       const means = charts.map((chart) => Charts.meanOf(chart.phases[phase] ?? [], chart.finished));
       const steps = [...new Set(means.flatMap((one) => one.x))].sort((a, b) => a - b);
-      return steps.map((step) => [`${Parts.PHASES[phase]} ${step}`, ...means.map((one, place) => {
+      return steps.map((step) => [`${Parts.phaseName(phase, steps.at(-1))} ${step}`, ...means.map((one, place) => {
         const value = one.y[one.x.indexOf(step)];
         return ["accuracy", "pseudo"].includes(charts[place].kind) ? percent(value) : Charts.number(value);
       })]);
     });
     const columns = ["step", ...charts.map((chart) => chart.label)];
-    return Parts.wide(`Means of ${run.name}`, Parts.table(`${run.name}: means over seeds`, columns, rows, { class: "small" }));
+    return Parts.wide(`Means of ${Parts.apart(run.name)}`,
+      Parts.table([Parts.name(run.name), ": means over seeds"], columns, rows, { class: "small" }));
   }
 
   function show(body) {
@@ -93,7 +98,7 @@ const Curves = (() => {
         const scale = scaleOf(same.filter(Boolean));
         if (!Parts.several) return figure(same[0], scale);
         return Parts.wide("Runs side by side", el("div", { class: "side" }, ...same.map((chart, place) =>
-          el("div", { class: "column" }, el("p", { class: "run small" }, runs[place].name),
+          el("div", { class: "column" }, el("p", { class: "run small" }, Parts.name(runs[place].name)),
             chart ? figure(chart, scale) : el("p", { class: "soft small" }, "not in this run")))));
       });
       return el("div", { class: `group span-${Math.min(3, charts.length)}` },

@@ -8,8 +8,10 @@ const Maps = (() => {
   const MARKS = [0, 1, 2, 3, 4, 5, 7, 6];
 
   // One colour for a class on all maps, whatever its number in each run.
-  const names = [...new Set(Pins.mapped.flatMap((run) => run.classes))];
-  const numberOf = new Map(names.map((name, number) => [name, number]));
+  const classes = Parts.once(() => {
+    const names = [...new Set(Pins.mapped.flatMap((run) => run.classes))];
+    return { names, numberOf: new Map(names.map((name, number) => [name, number])) };
+  });
 
   const SHARE = 0.45;
   const place = (number) => ({ mark: `--mark-${MARKS[number % 8]}`, towards: [null, "--ground", "--text"][Math.floor(number / 8) % 3] });
@@ -24,18 +26,19 @@ const Maps = (() => {
   function palette() {
     const found = new Map();
     const at = (name) => found.get(name) ?? found.set(name, Comix.colour(name)).get(name);
-    return names.map((_, number) => {
+    return classes().names.map((_, number) => {
       const { mark, towards } = place(number);
       return towards === null ? at(mark) : mixed(at(mark), at(towards), SHARE);
     });
   }
 
-  const only = () => new Set(state.get("only").split(".").filter(Boolean).map(Number).filter((n) => n < names.length));
-  const usual = Pins.mapped.some((run) => run.map.videos.some((video) => video.role === "target" && video.label !== null))
-    ? "class" : "prediction";
+  const only = () => new Set(state.get("only").split(".").filter((text) => /^\d+$/.test(text)).map(Number)
+    .filter((n) => n < classes().names.length));
+  const usual = Parts.once(() => (Pins.mapped.some((run) =>
+    run.map.videos.some((video) => video.role === "target" && video.label !== null)) ? "class" : "prediction"));
   const colouring = () => {
-    const asked = state.get("colour", usual);
-    return ["class", "prediction", "domain"].includes(asked) ? asked : usual;
+    const asked = state.get("colour", usual());
+    return ["class", "prediction", "domain"].includes(asked) ? asked : usual();
   };
 
   /** How each point of a space looks now. */
@@ -46,7 +49,7 @@ const Maps = (() => {
     const ring = state.get("wrong") === "1", videos = run.map.videos;
     const classOf = videos.map((video, index) =>
       (by === "prediction" ? space.predicted?.[index] ?? null : video.label));
-    const numbers = classOf.map((label) => (label === null ? null : numberOf.get(run.classes[label])));
+    const numbers = classOf.map((label) => (label === null ? null : classes().numberOf.get(run.classes[label])));
     const faint = numbers.map((number) => chosen.size > 0 && !chosen.has(number));
     return {
       colours: numbers.map((number, index) => (by === "domain" ? roles[videos[index].role] : number === null ? unknown : colours[number])),
@@ -67,7 +70,7 @@ const Maps = (() => {
       members.get(number).push(index);
     });
     if (members.size > MOST_NAMES) return [];
-    return [...members].sort(([a], [b]) => a - b).map(([number, indices]) => ({ text: names[number], members: indices }));
+    return [...members].sort(([a], [b]) => a - b).map(([number, indices]) => ({ text: classes().names[number], members: indices }));
   }
 
   // ── the maps on the page, drawn together
@@ -86,7 +89,7 @@ const Maps = (() => {
   }
 
   function shareOf(run, space) {
-    const near = run.map.neighbours?.spaces[space.name];
+    const near = Parts.own(run.map.neighbours?.spaces, space.name);
     return near && near.cross_share !== null
       ? ` ${percent(near.cross_share)} % of the ${run.map.neighbours.k} nearest neighbours of target videos are from the source.` : "";
   }
@@ -109,22 +112,25 @@ const Maps = (() => {
   function block(run) {
     if (!run.map) return el("p", { class: "note" }, run.map_missing ?? "There is no map of this run.");
     const of = (name) => run.map.spaces.find((space) => space.name === name);
-    const left = of(state.get("from", run.map.before)) ?? of(run.map.before) ?? run.map.spaces[0];
-    const right = of(state.get("to", run.map.after)) ?? of(run.map.after) ?? left;
+    const left = of(state.get("from")) ?? of(run.map.before) ?? run.map.spaces[0];
+    const right = of(state.get("to")) ?? of(run.map.after) ?? left;
     return el("div", {},
       el("div", { class: Parts.several ? "" : "pair" },
         left === right ? null : one(run, "before", left), one(run, left === right ? "" : "after", right)),
       neighbours(run),
       el("p", { class: "soft small" }, `${run.map.method}; heads of seed ${run.map.seed}. Who is near whom says more `
         + "than how far apart clumps lie."),
-      run.map.picture_note ? el("p", { class: "soft small" }, run.map.picture_note) : null);
+      notes().length > 1 && run.map.picture_note ? el("p", { class: "soft small" }, Parts.sentence(run.map.picture_note)) : null);
   }
+
+  /** What is said of pictures: once where it is the same of all maps, else beneath each. */
+  const notes = () => [...new Set(Pins.mapped.map((run) => run.map.picture_note))];
 
   /** Who is near, counted in the embedding itself, not on the flat map. */
   function neighbours(run) {
     const near = run.map.neighbours;
     if (!near) return null;
-    const rows = run.map.spaces.filter((space) => near.spaces[space.name]).map((space) => {
+    const rows = run.map.spaces.filter((space) => Parts.own(near.spaces, space.name)).map((space) => {
       const found = near.spaces[space.name];
       return [Parts.headName(run, space.name), percent(found.cross_share), percent(found.cross_expected), percent(found.cross_right)];
     });
@@ -136,6 +142,7 @@ const Maps = (() => {
   }
 
   function legend() {
+    const { names } = classes();
     const list = el("ul", { class: "classes-legend" });
     const buttons = names.map((name, number) => {
       const swatch = el("span", { class: "swatch", "aria-hidden": "true" });
@@ -143,7 +150,7 @@ const Maps = (() => {
         const chosen = only();
         if (!chosen.delete(number)) chosen.add(number);
         state.set({ only: [...chosen].sort((a, b) => a - b).join(".") });
-      } }, swatch, ` ${name}`);
+      } }, swatch, " ", Parts.name(name));
       return { button, swatch };
     });
     fill(list, ...buttons.map(({ button }) => el("li", {}, button)));
@@ -158,8 +165,9 @@ const Maps = (() => {
       every.hidden = chosen.size === 0;
       shapes.classList.toggle("plain", !domains);
     };
-    const run = Pins.mapped[0];
-    fill(shapes, ...["source", "target"].map((role) => Parts.domain(role, Parts.named(run, role))),
+    // Of several runs each may go another way.
+    const called = (role) => new Set(Pins.mapped.map((run) => Parts.named(run, role)));
+    fill(shapes, ...["source", "target"].map((role) => Parts.domain(role, called(role).size === 1 ? [...called(role)][0] : role)),
       el("span", { class: "domain" }, el("span", { class: "ring", "aria-hidden": "true" }), " predicted wrong, when ringed"));
     draw();
     state.onChange(draw);
@@ -170,13 +178,12 @@ const Maps = (() => {
   }
 
   function controls() {
-    const run = Pins.mapped[0];
-    const spaces = [...new Set(Pins.mapped.flatMap((one) => one.map.spaces.map((space) => space.name)))];
-    const choices = spaces.map((name) => [name, Parts.headName(run, name)]);
+    const choices = (own) => Pins.mapped.map((run) =>
+      ({ run, heads: run.map.spaces.map((space) => space.name), own: run.map[own] }));
     return el("div", { class: "controls" },
-      Parts.choose("Colour by", "colour", [["class", "class"], ["prediction", "predicted class"], ["domain", "domain"]], usual),
-      spaces.length > 1 ? Parts.choose("Left map", "from", choices, run.map.before) : null,
-      spaces.length > 1 ? Parts.choose("Right map", "to", choices, run.map.after) : null,
+      Parts.choose("Colour by", "colour", [["class", "class"], ["prediction", "predicted class"], ["domain", "domain"]], usual()),
+      Parts.chooseHead("Left map", "from", choices("before")),
+      Parts.chooseHead("Right map", "to", choices("after")),
       Parts.tick("Ring wrong predictions", "wrong"),
       Parts.tick("Names of classes", "names", true));
   }
@@ -196,7 +203,8 @@ const Maps = (() => {
     };
     draw();
     state.onChange(draw);
-    const note = pictures.kind === "none" && pictures.note ? el("p", { class: "note" }, `Pictures: ${pictures.note}.`) : null;
+    const words = notes().length > 1 ? "" : notes()[0] || (pictures.kind === "none" ? pictures.note : "");
+    const note = words ? el("p", { class: pictures.kind === "none" ? "note" : "soft small" }, Parts.sentence(words)) : null;
     fill(body, el("p", { class: "soft" },
       "Each point is a video. Point at one to see it; click to keep it. It is lit on every map at once."),
       note, controls(), legend(), place, Pins.show());

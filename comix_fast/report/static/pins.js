@@ -6,11 +6,13 @@ const Pins = (() => {
   const { runs, pictures } = Comix.values;
   const MOST_FOUND = 8;
   const mapped = runs.filter((run) => run.map);
+  const { name, apart } = Parts;
 
   // The domains may use the same id, so both make the key.
   const keyOf = (video) => `${video.role}:${video.id}`;
-  const places = new Map(mapped.map((run) => [run, new Map(run.map.videos.map((video, index) => [keyOf(video), index]))]));
-  const indexOf = (run, key) => places.get(run)?.get(key) ?? null;
+  const places = Parts.once(() =>
+    new Map(mapped.map((run) => [run, new Map(run.map.videos.map((video, index) => [keyOf(video), index]))])));
+  const indexOf = (run, key) => places().get(run)?.get(key) ?? null;
   const videoOf = (key) => {
     for (const run of mapped) {
       const index = indexOf(run, key);
@@ -33,7 +35,7 @@ const Pins = (() => {
     const has = keys.includes(key);
     const now = has ? keys.filter((one) => one !== key) : [...keys, key];
     state.set({ pins: now.length ? JSON.stringify(now) : "" });
-    say(`${videoOf(key).video.id} ${has ? "unpinned" : `pinned as number ${now.length}`}`);
+    say(`${apart(videoOf(key).video.id)} ${has ? "unpinned" : `pinned as number ${now.length}`}`);
   }
 
   const className = (run, label) => (label === null ? "unlabelled" : run.classes[label]);
@@ -51,13 +53,13 @@ const Pins = (() => {
     return { name: run.classes[guess], sure, right: label === null ? null : guess === label };
   }
   const words = (found) => [
-    el("strong", {}, found.name), found.sure === null ? null : ` ${percent(found.sure)} %`, " ",
+    el("strong", {}, name(found.name)), found.sure === null ? null : ` ${percent(found.sure)} %`, " ",
     found.right === null ? null : Parts.verdict(found.right)];
 
   const facts = (run, video) => [
-    el("div", { class: "id" }, video.id),
+    el("div", { class: "id" }, name(video.id)),
     el("div", {}, Parts.domain(video.role, Parts.named(run, video.role))),
-    el("div", {}, "class: ", el("strong", {}, className(run, video.label)))];
+    el("div", {}, "class: ", el("strong", {}, name(className(run, video.label))))];
 
   /** The words of the box beside the pointer. */
   function hint(run, space, index) {
@@ -70,9 +72,9 @@ const Pins = (() => {
   function sentence(run, space, index) {
     const video = run.map.videos[index];
     const found = predicted(run, space, index);
-    const said = found ? `, predicted ${found.name}${found.sure === null ? "" : ` at ${percent(found.sure)} %`}`
+    const said = found ? `, predicted ${apart(found.name)}${found.sure === null ? "" : ` at ${percent(found.sure)} %`}`
       + `${found.right === null ? "" : found.right ? ", right" : ", wrong"}` : "";
-    return `${video.id}, ${video.role}, class ${className(run, video.label)}${said}`;
+    return `${apart(video.id)}, ${video.role}, class ${apart(className(run, video.label))}${said}`;
   }
 
   function card(key, number) {
@@ -82,7 +84,7 @@ const Pins = (() => {
       if (index === null) return [];
       return one.map.spaces.filter((space) => space.predicted).map((space) => {
         const found = predicted(one, space, index);
-        return el("li", {}, `${Parts.several ? `${one.name}, ` : ""}${Parts.headName(one, space.name)}: `,
+        return el("li", {}, ...(Parts.several ? [name(one.name), ", "] : []), `${Parts.headName(one, space.name)}: `,
           ...(found ? words(found) : ["no prediction"]));
       });
     });
@@ -90,7 +92,7 @@ const Pins = (() => {
       el("div", { class: "pin-head" }, el("span", { class: "number" }, String(number)), picture(video),
         el("div", {}, ...facts(run, video))),
       el("ul", { class: "small" }, ...lines),
-      el("button", { type: "button", class: "quiet screen", "aria-label": `Unpin ${video.id}`, click: () => toggle(key) }, "Unpin"));
+      el("button", { type: "button", class: "quiet screen", "aria-label": `Unpin ${apart(video.id)}`, click: () => toggle(key) }, "Unpin"));
   }
 
   /** Ids that hold the text, those that begin with it first. */
@@ -116,7 +118,8 @@ const Pins = (() => {
       fill(results, ...found.slice(0, MOST_FOUND).map((one) =>
         el("li", {}, el("button", { type: "button", class: "quiet", "aria-pressed": String(pinned.includes(one.key)),
           click: () => toggle(one.key) },
-          Parts.domainMark(one.video.role), ` ${one.video.id} `, el("span", { class: "soft" }, className(one.run, one.video.label))))));
+          Parts.domainMark(one.video.role), " ", name(one.video.id), " ",
+          el("span", { class: "soft" }, name(className(one.run, one.video.label)))))));
       if (input.value.trim()) {
         const more = found.length > MOST_FOUND ? ` The first ${MOST_FOUND} of them:` : "";
         results.prepend(el("li", { class: "soft small" }, `${Parts.plural(found.length, "video")} with this in the id.${more}`));
