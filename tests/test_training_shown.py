@@ -99,6 +99,11 @@ def test_a_line_for_each_curve_its_phases_apart() -> None:
     assert hostile.endswith("1,000 ▁▂▃▄▅▆▇█   8,000")
 
 
+def test_the_share_of_batches_is_called_as_on_pages() -> None:
+    curves = {"confident": {"adapt": Curve((1, 2), (0.2, 0.4))}}
+    assert shown(CurveLines("c", curves))[1].startswith("labelled in training batches  ")
+
+
 def test_a_change_of_little_is_not_blown_up() -> None:
     steps = (1, 2, 3)
     curves = {"target_accuracy": {"adapt": Curve(steps, (0.90, 0.91, 0.90))}}

@@ -149,8 +149,8 @@ def _notes(values: Mapping[str, Any]) -> list[str]:
     for run in values["runs"]:
         told = [f"no map: {run['map_missing']}"] if run["map_missing"] else []
         notes += [f"{run['name']}: {note}" if several else note for note in (*run["notes"], *told)]
-    if values["pictures"]["note"]:
-        notes.append(f"pictures: {values['pictures']['note']}")
+    if note := values["pictures"]["note"]:
+        notes.append(note if note.startswith("no pictures") else f"pictures: {note}")
     return list(dict.fromkeys(printable(note) for note in notes))
 
 

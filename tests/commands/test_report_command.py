@@ -49,7 +49,7 @@ def test_a_page_in_the_run(comix: Comix, run: Path) -> None:
     assert done.code == 0, done.err
     size = (run / "report.html").stat().st_size
     assert f"report runs/a/report.html: a, {size / 1e6:.2f} MB" in done.out
-    assert "pictures: no pictures: the videos of" in done.out
+    assert "no pictures: the videos of" in done.out
     values = values_of(run / "report.html")
     assert values["made"]["command"] == "comix report runs/a"
     assert values["runs"][0]["map"] and values["runs"][0]["path"] == "runs/a"
