@@ -124,7 +124,7 @@ def export(
     print_answer(command.to_json(done), as_json, command.closing(done))
 
 
-@cache_app.command("show", epilog="Example: comix cache show cache/ut set1/hug/18_9_1.avi")
+@cache_app.command("show", epilog="Example: comix cache show cache/ut set1/hug/14_3_1.avi")
 def show(
     cache: Folder,
     video: Annotated[str, typer.Argument(help="The video's id, or a part of it that no other id has.")],

@@ -21,7 +21,7 @@ from comix_fast.report import MAX_MB
 from comix_fast.report.gathering import MapAsked, PicturesAsked, ReportAsked, gather, read_run
 from comix_fast.report.page import page_bytes, render, require_page, require_replaceable, write
 from comix_fast.report.report_page import TEMPLATE, report_page
-from comix_fast.stages.runs import RUN
+from comix_fast.stages.runs import RUN, SOURCE_ONLY
 
 MOST_RUNS = 12
 """Columns that still stand side by side."""
@@ -86,7 +86,9 @@ def named_runs(paths: Sequence[Path]) -> list[Path]:
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
-    """Names with numbers in them by these: lr=9 before lr=10."""
+    """Names with numbers in them by these: lr=9 before lr=10; source-only, which others are held against, first."""
+    if path.name == SOURCE_ONLY:
+        return []
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 

@@ -69,6 +69,9 @@ def test_several_runs_beside_them_and_a_folder_that_holds_them(comix: Comix, run
     assert [one["name"] for one in values_of(Path("all.htm"))["runs"]] == ["a", "lr=9", "lr=10"]
     fields = {one["name"]: one["values"] for one in values_of(Path("all.htm"))["differences"]["fields"]}
     assert fields == {"lr": ["0.01", "0.05", "0.1"]}
+    shutil.copytree(run, "runs/source-only")
+    assert comix("report", "runs", "--no-map", "--out", "all.htm").code == 0
+    assert [one["name"] for one in values_of(Path("all.htm"))["runs"]] == ["source-only", "a", "lr=9", "lr=10"]
 
 
 def test_runs_of_no_common_folder_leave_their_page_here(

@@ -136,3 +136,11 @@ def test_the_note_on_size_advises_what_helps(make_cache: MakeCache, tmp_path: Pa
     mapped = note(one, of_runs=900_000, of_map=400_000, maps=MapAsked(k=3))
     assert "fewer --map-videos, or allow --max-size 1.4" in mapped
     assert "--map-videos" not in note(one, of_runs=1_100_000, of_map=400_000, maps=MapAsked(k=3))
+
+
+def test_the_only_head_of_a_run_is_called_as_its_row(make_cache: MakeCache, tmp_path: Path) -> None:
+    cache = make_cache()
+    for norm, name in (("domain", "standardised per domain"), ("source", "source-only")):
+        alone = replace(SHORT, lambda_teacher=0.0, feature_norm=norm)
+        values = of_one(adapted(cache, tmp_path / norm, alone))
+        assert values["head_names"]["source-only"] == name == values["rows"][0]["name"]

@@ -31,7 +31,7 @@ def head_names(run: RunFolder) -> dict[str, str]:
     if is_imported(run):
         # Which of its steps it is, no file of it says.
         return dict.fromkeys((SOURCE_ONLY, LAST, SELECTED), "the imported head")
-    first = "source-only"
+    first = row_names(run.recipe)[WARMSTART]
     if began_with(run) is not None:
         first = _WARMED if run.recipe.warmstart_iterations else _BEGAN
     last = "target-supervised" if is_bound(run) else "last step"
@@ -46,7 +46,10 @@ def head_labels(run: RunFolder) -> dict[str, str]:
     of_source = names[SOURCE_ONLY]
     if began_with(run) is None:
         before = "the head before adaptation, trained on the source"
-        of_source = before if run.recipe.adapts else "the head, trained on the source alone"
+        alone = "the head, trained on the source's labels"
+        if run.recipe.feature_norm == "domain":
+            alone += ", each domain standardised by its own"
+        of_source = before if run.recipe.adapts else alone
     elif run.recipe.adapts:
         of_source = f"{of_source}, before adaptation"
     return {

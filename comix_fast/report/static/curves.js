@@ -9,7 +9,7 @@ const Curves = (() => {
     ["loss", "Losses", "What training lowers: the mean over seeds, each seed faint behind it."],
     ["pseudo", "Pseudo-labels", "The share of target videos whose likeliest class would reach the threshold, p ≥ t, and how many "
       + "of these classes would be right."],
-    ["score", "Scores without labels", "What a step is chosen by where no label may be looked at."],
+    ["score", "Scores without labels", "The score that chooses a step without labels."],
     ["accuracy", "Target accuracy", "What the target's own labels say."],
   ];
 

@@ -46,7 +46,7 @@
     if (run.imported) return el("p", {}, "This model was imported: nothing was measured.");
     if (!run.n_labelled) return el("p", {}, name(run.measured_on));
     return el("p", {}, "Measured on ", name(run.measured_on), ".",
-      run.bound ? " It is a bound: the head learnt from the target’s labels, which who adapts does not have."
+      run.bound ? " It is a bound: the head learnt from the target’s labels, which you do not have when you adapt."
         : run.transductive ? " These videos were also seen in training, without labels: on new ones the accuracy may be lower." : null);
   }
 
@@ -151,7 +151,7 @@
     return `${signed(points)} [${signed(low)}, ${signed(high)}]`;
   }
   const chosenBy = (run) => (run.n_labelled && run.rows.length && !run.bound ? el("p", { class: "soft small" },
-    `Chosen without labels: ${run.selection}. The oracle looks at the target's labels, which who adapts does not have.`) : null);
+    `Chosen without labels: ${run.selection}. The oracle uses the target's labels, which you do not have when you adapt.`) : null);
 
   function perSeed(run) {
     const columns = run.rows.flatMap((row) => Object.keys(Parts.CHOICES)
