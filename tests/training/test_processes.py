@@ -47,6 +47,7 @@ def require_close(ours: RunFolder, theirs: RunFolder) -> None:
             torch.testing.assert_close(value, other[key], atol=TOLERANCE, rtol=TOLERANCE, msg=f"{name}: {key}")
     for mine, line in zip(ours.seed(0).metrics(), theirs.seed(0).metrics(), strict=True):
         assert (mine.pop("phase"), mine.pop("scores").keys()) == (line.pop("phase"), line.pop("scores").keys())
+        assert mine.pop("pseudo") == pytest.approx(line.pop("pseudo"), abs=TOLERANCE)
         assert mine == pytest.approx(line, abs=TOLERANCE, rel=TOLERANCE)
     predicted = [run.root / "seed-0/predictions.csv" for run in (ours, theirs)]
     assert predicted[0].read_bytes() == predicted[1].read_bytes()
