@@ -24,7 +24,7 @@ from comix_fast.retrieval.candidates import candidates
 from comix_fast.retrieval.vectors import l2_normalise
 from comix_fast.stages import adapt, runs
 from comix_fast.stages.runs import RunFolder
-from comix_fast.stages.stopping import Stop
+from stopping_after import Stopping
 
 SHORT = replace(
     RECOMMENDED, warmstart_iterations=12, iterations=12, eval_every=4, batch_size=6, hidden_dim=16, lambda_teacher=1.0
@@ -79,22 +79,6 @@ def test_every_method_cut_at_a_report_ends_with_the_very_same_bytes(
             raise KeyboardInterrupt  # A method of few reports has ended before.
     adapted(recipe, cache, tmp_path / "cut")
     assert written(tmp_path / "cut") == written(whole.root)
-
-
-class Stopping(Stop):
-    """Time is over when it has been asked for so many times, once before each iteration."""
-
-    def __init__(self, after: int) -> None:
-        super().__init__()
-        self._left = after
-
-    def is_set(self) -> bool:
-        self._left -= 1
-        return self.out_of_time
-
-    @property
-    def out_of_time(self) -> bool:
-        return self._left < 0
 
 
 @pytest.mark.parametrize("name", ["teacher", "published, fp32", "published, auto", "mlp, dropout", "dann"])

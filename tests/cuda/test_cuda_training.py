@@ -21,10 +21,10 @@ from comix_fast.console import Silent
 from comix_fast.datasets import Dataset, Domain
 from comix_fast.errors import OutOfTime
 from comix_fast.stages.runs import RunFolder
-from comix_fast.stages.stopping import Stop
 from comix_fast.training.processes import Processes
 from comix_fast.training.train import Engine, run
 from comix_fast.video import choose_decoder
+from stopping_after import Stopping
 
 TRAINING = Path(__file__).parents[1] / "training"
 sys.path.append(str(TRAINING))
@@ -41,22 +41,6 @@ SETTINGS: Mapping[str, tuple[AdaptRecipe, Mapping[str, Any]]] = {
     "train, backbone frozen": (SHORT, {"freeze": True}),
     "train from the middle, a teacher": (replace(SHORT, lambda_teacher=0.3), {"train_from": "middle"}),
 }
-
-
-class Stopping(Stop):
-    """Time is over when it has been asked for so many times, once before each iteration."""
-
-    def __init__(self, after: int) -> None:
-        super().__init__()
-        self._left = after
-
-    def is_set(self) -> bool:
-        self._left -= 1
-        return self.out_of_time
-
-    @property
-    def out_of_time(self) -> bool:
-        return self._left < 0
 
 
 @pytest.fixture(scope="module")

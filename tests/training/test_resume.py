@@ -22,8 +22,8 @@ from comix_fast.errors import OutOfTime, RunError
 from comix_fast.stages import members
 from comix_fast.stages.checkpoints import Checkpoints
 from comix_fast.stages.runs import SeedFolder
-from comix_fast.stages.stopping import Stop
 from comix_fast.training.learning import Computing, Learning
+from stopping_after import Stopping
 
 SHORT = replace(RECIPE, warmstart_iterations=4, iterations=4, eval_every=4)
 FINETUNE = replace(SHORT, method="source-only", warmstart_iterations=7, eval_every=3)
@@ -63,22 +63,6 @@ def require_same_files(cut: Path, whole: Path) -> None:
     ours, theirs = files_of(cut), files_of(whole)
     assert ours.keys() == theirs.keys()
     assert [name for name in ours if ours[name] != theirs[name]] == []
-
-
-class Stopping(Stop):
-    """Time is over when it has been asked for so many times, once before each iteration."""
-
-    def __init__(self, after: int) -> None:
-        super().__init__()
-        self._left = after
-
-    def is_set(self) -> bool:
-        self._left -= 1
-        return self.out_of_time
-
-    @property
-    def out_of_time(self) -> bool:
-        return self._left < 0
 
 
 class Tripping:
